@@ -1,0 +1,1 @@
+"""Native cells: Python-free executables, each one workload, and the pieces they share."""

@@ -1,0 +1,156 @@
+"""Build the native cells: every `workloads/NAME.pyx` becomes one Python-free executable `native/bin/NAME`.
+
+Cython translates the file; gcc compiles it with one section per function, and the linker drops every section
+that `main` does not reach: the module's Python half goes, and with it every reference to libpython. No Python
+library is on the link line, so a workload that still needs Python fails to link.
+"""
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+NATIVE = Path(__file__).resolve().parent
+PACKAGE = NATIVE.parent
+ROOT = PACKAGE.parent
+BIN = NATIVE / "bin"
+WORKLOADS = PACKAGE / "workloads"
+
+JOBS = 2
+SHOWN_LINES = 40    # of a failed command's output: the first error is the one that matters
+DIRECTIVES = (
+    "cdivision=True", "boundscheck=False", "wraparound=False", "initializedcheck=False",
+    "nonecheck=False", "emit_code_comments=False",
+)
+# -fno-builtin-*: gcc may otherwise drop a malloc whose block is not used. -fno-plt with -z now: one indirect
+# call, as a program linked with today's hardening flags makes it.
+CFLAGS = (
+    "-O2", "-g0", "-std=gnu11", "-ffunction-sections", "-fdata-sections", "-fno-plt",
+    "-fno-builtin-malloc", "-fno-builtin-free", "-fno-builtin-calloc", "-fno-builtin-realloc",
+    "-fno-builtin-aligned_alloc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function",
+    "-Wno-unused-variable", "-Wno-missing-field-initializers", "-Wno-cast-function-type",
+)
+LINK = ("-Wl,--gc-sections", "-Wl,-z,now", "-Wl,-O1", "-lpthread", "-ldl", "-lm")
+
+
+class BuildError(Exception):
+    """A cell did not build; the message names it and holds what Cython, gcc or the linker said."""
+
+
+def compiler() -> list[str]:
+    """The C compiler as a command: `$CC`, or gcc, or cc.
+
+    Raises:
+        BuildError: none of them is installed.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    for command in (named, ["gcc"], ["cc"]):
+        if command and shutil.which(command[0]):
+            return command
+    raise BuildError("no C compiler found: install gcc or set CC")
+
+
+def workload_sources() -> list[Path]:
+    """The native workloads' source files, by name."""
+    return sorted(WORKLOADS.glob("*.pyx"))
+
+
+def _newest(paths: Sequence[Path]) -> float:
+    return max(path.stat().st_mtime for path in paths)
+
+
+def _shared_sources() -> list[Path]:
+    return [*NATIVE.glob("*.pxd"), *NATIVE.glob("*.h"), Path(__file__).resolve()]
+
+
+def _stale(target: Path, sources: Sequence[Path], command: str) -> bool:
+    """True when target is older than a source, or was built by another command line than `command`."""
+    record = target.with_suffix(target.suffix + ".flags")
+    return (
+        not target.exists()
+        or not record.exists()
+        or record.read_text() != command
+        or target.stat().st_mtime < _newest(sources)
+    )
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        said = done.stdout.splitlines()
+        shown = said[:SHOWN_LINES] + [f"... {len(said) - SHOWN_LINES} more lines"] * (len(said) > SHOWN_LINES)
+        raise BuildError("\n".join([f"{what}: {shlex.join(command)}", *shown]))
+
+
+def _build(target: Path, sources: Sequence[Path], steps: Sequence[tuple[str, list[str]]], force: bool,
+           log: Callable[[str], object]) -> Path:
+    """Run `steps`, whose last one writes `target` under a temporary name, unless the target is fresh."""
+    text = "\n".join(shlex.join(command) for _, command in steps)
+    if not force and not _stale(target, sources, text):
+        return target
+    log(f"building {target.relative_to(ROOT) if target.is_relative_to(ROOT) else target}")
+    for what, command in steps:
+        _run(command, what)
+    # Renamed into place: another process may be running the old file, or build at the same time.
+    os.replace(_scratch(target), target)
+    target.with_suffix(target.suffix + ".flags").write_text(text)
+    return target
+
+
+def _scratch(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def _cell(source: Path, force: bool, log: Callable[[str], object]) -> Path:
+    target = BIN / source.stem
+    c_file = BIN / f"{source.stem}.c"
+    translate = [
+        sys.executable, "-m", "cython", "-3", *(f"-X{d}" for d in DIRECTIVES), "-I", str(ROOT),
+        "-o", str(c_file), str(source),
+    ]
+    compile_and_link = [
+        *compiler(), *CFLAGS, "-I", str(ROOT), "-I", sysconfig.get_path("include"), "-o", str(_scratch(target)),
+        str(c_file), *LINK,
+    ]
+    steps = [(f"Cython on {source.name}", translate), (f"compiling {source.name}", compile_and_link)]
+    return _build(target, [source, *_shared_sources()], steps, force, log)
+
+
+def _probe_library(source: Path, force: bool, log: Callable[[str], object]) -> Path:
+    target = BIN / f"lib{source.stem}.so"
+    command = [
+        *compiler(), "-O2", "-std=gnu11", "-fPIC", "-shared", "-fno-builtin", "-fno-plt",
+        "-ftls-model=initial-exec", "-Wall", "-Wextra", "-o", str(_scratch(target)), str(source), "-ldl", "-lpthread",
+    ]
+    return _build(target, [source, Path(__file__).resolve()], [(f"compiling {source.name}", command)], force, log)
+
+
+def build_cells(force: bool = False, log: Callable[[str], object] = print) -> list[Path]:
+    """Build what is out of date: all native workloads, and the probe libraries (`native/probes/*.c`).
+
+    Args:
+        force: build everything, fresh or not.
+        log: called with one line for each file that is built.
+    Returns:
+        The executables and the libraries, by name.
+    Raises:
+        BuildError: a file did not build.
+    """
+    BIN.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(JOBS) as pool:
+        cells = [pool.submit(_cell, source, force, log) for source in workload_sources()]
+        probes = [pool.submit(_probe_library, source, force, log) for source in sorted((NATIVE / "probes").glob("*.c"))]
+        return [job.result() for job in (*cells, *probes)]
+
+
+if __name__ == "__main__":
+    try:
+        build_cells(force="--force" in sys.argv[1:])
+    except BuildError as error:
+        sys.exit(str(error))

@@ -1,0 +1,52 @@
+"""Block sizes: uniform in a range that two parameters declare, or a power law from a table."""
+from libc.math cimport pow
+from libc.stdint cimport uint32_t
+from bench_harness.native.params cimport EXIT_USAGE, Params, integer
+from bench_harness.native.random cimport scale
+from bench_harness.native.system cimport _exit, dprintf
+
+
+cdef struct Sizes:
+    uint32_t smallest   # bytes
+    uint32_t span       # sizes are smallest .. smallest + span - 1
+
+
+cdef inline void declare_sizes(Params* p, Sizes* s, long smallest, long largest) noexcept nogil:
+    """Declare the parameters `min` and `max` in bytes; min > max ends the process with status 2."""
+    cdef long low = integer(p, b"min", smallest, 1, 1 << 30, b"bytes", b"smallest block")
+    cdef long high = integer(p, b"max", largest, 1, 1 << 30, b"bytes", b"largest block")
+    if low > high:
+        dprintf(2, "min=%ld: must not exceed max=%ld bytes\n", low, high)
+        _exit(EXIT_USAGE)
+    s.smallest = <uint32_t>low
+    s.span = <uint32_t>(high - low + 1)
+
+
+cdef inline uint32_t size_from(const Sizes* s, uint32_t bits) noexcept nogil:
+    """A size in bytes from 32 random bits."""
+    return s.smallest + scale(bits, s.span)
+
+
+cdef enum:
+    SIZE_STEPS = 4096   # entries of a size table: fine enough for a tail of 1 in 4096
+
+
+cdef struct SizeTable:
+    uint32_t[SIZE_STEPS] size   # bytes; drawing an entry at random draws from the distribution
+
+
+cdef inline void sizes_power_law(SizeTable* table, long smallest, long largest, double exponent) noexcept nogil:
+    """Sizes between `smallest` and `largest` bytes with density size^-exponent (exponent > 1).
+
+    The inverse of the distribution function at the middle of each of SIZE_STEPS equal steps.
+    """
+    cdef double low = pow(<double>smallest, 1.0 - exponent)
+    cdef double high = pow(<double>largest, 1.0 - exponent)
+    cdef int i
+    for i in range(SIZE_STEPS):
+        table.size[i] = <uint32_t>pow(low + (high - low) * (i + 0.5) / SIZE_STEPS, 1.0 / (1.0 - exponent))
+
+
+cdef inline uint32_t sizes_draw(const SizeTable* table, uint32_t bits) noexcept nogil:
+    """A size in bytes from 32 random bits."""
+    return table.size[bits >> 20]
