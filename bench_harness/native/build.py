@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent
@@ -35,6 +37,9 @@ CFLAGS = (
     "-fno-builtin-malloc", "-fno-builtin-free", "-fno-builtin-calloc", "-fno-builtin-realloc",
     "-fno-builtin-aligned_alloc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function",
     "-Wno-unused-variable", "-Wno-missing-field-initializers", "-Wno-cast-function-type",
+)
+LIBRARY_FLAGS = (
+    "-O2", "-std=gnu11", "-fPIC", "-shared", "-fno-builtin", "-fno-plt", "-ftls-model=initial-exec", "-Wall", "-Wextra",
 )
 LINK = ("-Wl,--gc-sections", "-Wl,-z,now", "-Wl,-O1", "-lpthread", "-ldl", "-lm")
 
@@ -69,15 +74,19 @@ def _shared_sources() -> list[Path]:
     return [*NATIVE.glob("*.pxd"), *NATIVE.glob("*.h"), Path(__file__).resolve()]
 
 
-def _stale(target: Path, sources: Sequence[Path], command: str) -> bool:
-    """True when target is older than a source, or was built by another command line than `command`."""
-    record = target.with_suffix(target.suffix + ".flags")
+def _stale(target: Path, sources: Sequence[Path], recipe: str) -> bool:
+    """True when target is older than a source, or was built by another recipe."""
+    record = _record(target)
     return (
         not target.exists()
         or not record.exists()
-        or record.read_text() != command
+        or record.read_text() != recipe
         or target.stat().st_mtime < _newest(sources)
     )
+
+
+def _record(target: Path) -> Path:
+    return target.with_name(target.name + ".recipe")
 
 
 def _run(command: Sequence[str], what: str) -> None:
@@ -88,47 +97,43 @@ def _run(command: Sequence[str], what: str) -> None:
         raise BuildError("\n".join([f"{what}: {shlex.join(command)}", *shown]))
 
 
-def _build(target: Path, sources: Sequence[Path], steps: Sequence[tuple[str, list[str]]], force: bool,
-           log: Callable[[str], object]) -> Path:
-    """Run `steps`, whose last one writes `target` under a temporary name, unless the target is fresh."""
-    text = "\n".join(shlex.join(command) for _, command in steps)
-    if not force and not _stale(target, sources, text):
+def _build(target: Path, sources: Sequence[Path], steps: Callable[[Path], Sequence[list[str]]], recipe: str,
+           force: bool, log: Callable[[str], object]) -> Path:
+    """Run the commands that `steps` gives for a scratch folder, the last of which writes `target.name` there."""
+    if not force and not _stale(target, sources, recipe):
         return target
-    log(f"building {target.relative_to(ROOT) if target.is_relative_to(ROOT) else target}")
-    for what, command in steps:
-        _run(command, what)
-    # Renamed into place: another process may be running the old file, or build at the same time.
-    os.replace(_scratch(target), target)
-    target.with_suffix(target.suffix + ".flags").write_text(text)
+    log(f"building {target.relative_to(ROOT)}")
+    with tempfile.TemporaryDirectory(dir=BIN, prefix=".") as folder:
+        for command in steps(Path(folder)):
+            _run(command, f"building {target.name}")
+        # Renamed into place: another process may be running the old file, or build at the same time.
+        os.replace(Path(folder) / target.name, target)
+    _record(target).write_text(recipe)
     return target
 
 
-def _scratch(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}")
-
-
 def _cell(source: Path, force: bool, log: Callable[[str], object]) -> Path:
-    target = BIN / source.stem
-    c_file = BIN / f"{source.stem}.c"
-    translate = [
-        sys.executable, "-m", "cython", "-3", *(f"-X{d}" for d in DIRECTIVES), "-I", str(ROOT),
-        "-o", str(c_file), str(source),
-    ]
-    compile_and_link = [
-        *compiler(), *CFLAGS, "-I", str(ROOT), "-I", sysconfig.get_path("include"), "-o", str(_scratch(target)),
-        str(c_file), *LINK,
-    ]
-    steps = [(f"Cython on {source.name}", translate), (f"compiling {source.name}", compile_and_link)]
-    return _build(target, [source, *_shared_sources()], steps, force, log)
+    def steps(folder: Path) -> Sequence[list[str]]:
+        c_file = folder / f"{source.stem}.c"
+        translate = [sys.executable, "-m", "cython", "-3", *(f"-X{d}" for d in DIRECTIVES), "-I", str(ROOT),
+                     "-o", str(c_file), str(source)]
+        link = [*compiler(), *CFLAGS, "-I", str(ROOT), "-I", sysconfig.get_path("include"),
+                "-o", str(folder / source.stem), str(c_file), *LINK]
+        return translate, link
+
+    # Without the interpreter's path: the same cell built from two virtual environments is the same cell.
+    recipe = "\n".join([version("cython"), *DIRECTIVES, *compiler(), *CFLAGS, *LINK])
+    return _build(BIN / source.stem, [source, *_shared_sources()], steps, recipe, force, log)
 
 
 def _probe_library(source: Path, force: bool, log: Callable[[str], object]) -> Path:
     target = BIN / f"lib{source.stem}.so"
-    command = [
-        *compiler(), "-O2", "-std=gnu11", "-fPIC", "-shared", "-fno-builtin", "-fno-plt",
-        "-ftls-model=initial-exec", "-Wall", "-Wextra", "-o", str(_scratch(target)), str(source), "-ldl", "-lpthread",
-    ]
-    return _build(target, [source, Path(__file__).resolve()], [(f"compiling {source.name}", command)], force, log)
+
+    def steps(folder: Path) -> Sequence[list[str]]:
+        return [[*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]]
+
+    recipe = "\n".join([*compiler(), *LIBRARY_FLAGS])
+    return _build(target, [source, Path(__file__).resolve()], steps, recipe, force, log)
 
 
 def build_cells(force: bool = False, log: Callable[[str], object] = print) -> list[Path]:

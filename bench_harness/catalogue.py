@@ -1,0 +1,152 @@
+"""The workloads: found by looking into the folder, described by themselves."""
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench_harness.errors import HarnessError, UsageError
+from bench_harness.native.build import BIN, WORKLOADS, workload_sources
+
+__all__ = ["COMMON", "Parameter", "Workload", "find_workloads", "parse_workload"]
+
+PYTHON_WORKLOADS = WORKLOADS / "python"
+# Parameters that every cell has and the command line sets by options of its own.
+COMMON = ("threads", "seconds", "warmup", "gate")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A declared parameter: a number in smallest..largest counted in `unit`, or one word of `choices`."""
+
+    name: str
+    help: str
+    unit: str = ""
+    kind: str = "integer"
+    default: float | str = 0
+    smallest: float = 0
+    largest: float = 0
+    choices: tuple[str, ...] = ()
+
+    def check(self, text: str) -> None:
+        """Raise UsageError unless `text` is a valid value."""
+        if self.choices:
+            if text not in self.choices:
+                raise UsageError(f"{self.name}={text}: must be one of {', '.join(self.choices)}")
+            return
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        whole = self.kind == "integer"
+        if not self.smallest <= value <= self.largest or (whole and value != int(value)):
+            raise UsageError(f"{self.name}={text}: must be a {'whole ' if whole else ''}number from "
+                             f"{self.smallest:.10g} to {self.largest:.10g} {self.unit}".rstrip())
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One workload: `kind` is "native" (an executable) or "python" (a script run under a route)."""
+
+    name: str
+    kind: str
+    description: str
+    operation: str
+    parameters: tuple[Parameter, ...]
+    path: Path
+
+    def check(self, values: Mapping[str, str]) -> None:
+        """Raise UsageError unless all `values` name parameters of this workload and are valid."""
+        known = {p.name: p for p in self.parameters if p.name not in COMMON}
+        for name, text in values.items():
+            if name not in known:
+                raise UsageError(f"workload {self.name} has no parameter {name}; valid are {', '.join(known)}")
+            known[name].check(text)
+
+    def has(self, parameter: str) -> bool:
+        """True when the workload takes this parameter."""
+        return any(p.name == parameter for p in self.parameters)
+
+
+def _parameter(fields: Mapping[str, Any]) -> Parameter:
+    if "choices" in fields:
+        choices = tuple(fields["choices"].split("|"))
+        return Parameter(fields["name"], fields["help"], kind="choice", default=choices[0], choices=choices)
+    return Parameter(fields["name"], fields["help"], fields["unit"], fields["type"], fields["default"],
+                     fields["smallest"], fields["largest"])
+
+
+def _native(source: Path) -> Workload:
+    executable = BIN / source.stem
+    try:
+        said = subprocess.run([str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True)
+        fields = json.loads(said.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise HarnessError(f"workload {source.stem} does not describe itself ({error}); "
+                           "run python -m bench_harness.native.build") from error
+    parameters = tuple(_parameter(p) for p in fields["parameters"])
+    return Workload(fields["name"], "native", fields["description"], fields["operation"], parameters, executable)
+
+
+def _python(script: Path) -> Workload:
+    """Read a script's docstring, OPERATION and PARAMETERS without running it."""
+    tree = ast.parse(script.read_text(), str(script))
+    constants: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name in ("OPERATION", "PARAMETERS"):
+                constants[name] = ast.literal_eval(node.value)
+    if set(constants) != {"OPERATION", "PARAMETERS"}:
+        raise HarnessError(f"{script}: a Python workload declares OPERATION and PARAMETERS as literals")
+    description = (ast.get_docstring(tree) or "").split("\n")[0].partition(": ")[2].rstrip(".")
+    parameters = tuple(
+        Parameter(name, text, unit, "real" if isinstance(default, float) else "integer", default, low, high)
+        for name, default, low, high, unit, text in (*constants["PARAMETERS"], *_PYTHON_COMMON)
+    )
+    return Workload(script.stem, "python", description, constants["OPERATION"], parameters, script)
+
+
+_PYTHON_COMMON = (
+    ("threads", 1, 1, 256, "threads", "worker threads (under the GIL unless the build is free-threaded)"),
+    ("seconds", 1.0, 0.001, 3600.0, "s", "length of the measured window"),
+    ("warmup", 0.2, 0.0, 600.0, "s", "time before the window"),
+    ("ops", 0, 0, 1 << 50, "operations", "operations per thread instead of the clock; 0 = clock"),
+    ("seed", 4141, 0, 1 << 50, "", "seed of every random number"),
+    ("gate", 0, 0, 1, "", "1: wait for end of input before exit"),
+)
+
+
+def find_workloads() -> dict[str, Workload]:
+    """All workloads by name: every `workloads/*.pyx` and every `workloads/python/*.py` without a leading `_`.
+
+    Raises:
+        HarnessError: a native cell is not built, or a script declares nothing.
+    """
+    found = {source.stem: _native(source) for source in workload_sources()}
+    for script in sorted(PYTHON_WORKLOADS.glob("[!_]*.py")):
+        found[script.stem] = _python(script)
+    return found
+
+
+def parse_workload(text: str, found: Mapping[str, Workload]) -> tuple[Workload, dict[str, str]]:
+    """Read `NAME` or `NAME:param=value,param=value`.
+
+    Raises:
+        UsageError: no such workload, no such parameter, or a value out of range.
+    """
+    name, _, rest = text.partition(":")
+    if name not in found:
+        raise UsageError(f"--workload {name}: unknown; valid are {', '.join(found)}")
+    values: dict[str, str] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f"--workload {text}: parameters are written name=value, separated by commas")
+        values[key] = value
+    found[name].check(values)
+    return found[name], values

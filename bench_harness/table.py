@@ -1,0 +1,119 @@
+"""The tables on the terminal: one per group, then the geometric means. Plain text when it is not a terminal."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench_harness.analysis import GroupRows, Row, geometric_means
+from bench_harness.statistics import ALPHA, FEWEST_ROUNDS, Comparison, Summary
+
+__all__ = ["describe_verdict", "make_console", "mebibytes", "print_groups", "print_means", "si"]
+
+MIB = 1 << 20
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that never folds a table on a pipe: files and logs get whole lines."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, width=160, no_color=True)
+    return console
+
+
+def si(value: float) -> str:
+    """A rate with three digits and a unit prefix: 12.3M."""
+    for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{prefix}" if value / limit < 100 else f"{value / limit:.0f}{prefix}"
+    return f"{value:.3g}"
+
+
+def mebibytes(value: float) -> str:
+    """Bytes as MiB with one decimal."""
+    return f"{value / MIB:.1f}"
+
+
+def describe_verdict(comparison: Comparison | None) -> str:
+    """A ratio with its interval, and `=` where no difference can be claimed, `?` where too few rounds ran."""
+    if comparison is None:
+        return "-"
+    sign = "?" if comparison.significant is None else "" if comparison.significant else "="
+    return f"{comparison.ratio:.3f} [{comparison.low:.3f} {comparison.high:.3f}]{sign}"
+
+
+def _interval(summary: Summary) -> str:
+    half = (summary.high - summary.low) / 2 / summary.median * 100 if summary.median else 0
+    return f"{si(summary.median)} ±{half:.1f}%"
+
+
+def _cells(row: Row, threads: int) -> list[str]:
+    if row.peak_rss is None:
+        return ["failed"]
+    speed = row.throughput
+    return [
+        _interval(speed) if speed else "-",
+        si(speed.maximum) if speed else "-",
+        f"{1e9 * threads / speed.maximum:.2f}" if speed else "-",
+        describe_verdict(row.throughput_ratio),
+        mebibytes(row.peak_rss.median),
+        describe_verdict(row.rss_ratio),
+        f"{row.overhead:.2f}" if row.overhead is not None else "-",
+        f"{row.user:.2f}" if row.user is not None else "-",
+        f"{row.system:.2f}" if row.system is not None else "-",
+        si(row.faults) if row.faults is not None else "-",
+        f"{len(row.cells)}" + (f" ({row.disturbed} disturbed)" if row.disturbed else ""),
+    ]
+
+
+def group_table(group: GroupRows, base: str) -> Table:
+    """The table of one group; the no-op row is named for what it means."""
+    table = Table(title=f"{group.title}   (operation: {group.operation}; ratios to {base})", box=box.SIMPLE_HEAD,
+                  title_justify="left", title_style="bold")
+    table.add_column("allocator", no_wrap=True)
+    for name in ("op/s, median", "best", "thread ns/op", "speed ratio", "peak MiB", "RSS ratio", "RSS/live", "user s",
+                 "sys s", "faults", "cells"):
+        table.add_column(name, justify="right", no_wrap=True)
+    best_speed = max((r.throughput.median for r in group.competitors if r.throughput), default=None)
+    best_rss = min((r.peak_rss.median for r in group.competitors if r.peak_rss), default=None)
+    for row in group.rows:
+        texts = [Text(t) for t in _cells(row, group.threads)]
+        if not row.is_probe and row.throughput and row.throughput.median == best_speed:
+            texts[0].stylize("bold green")
+        if not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
+            texts[4].stylize("bold green")
+        table.add_row("(loop overhead)" if row.is_probe else row.contender, *texts,
+                      style="dim" if row.is_probe else None)
+    return table
+
+
+def print_groups(console: Console, groups: Sequence[GroupRows], base: str) -> None:
+    """Print every group's table, and below it the reasons of its failed cells."""
+    for group in groups:
+        console.print(group_table(group, base))
+        for row in group.rows:
+            for reason in dict.fromkeys(row.failures):
+                times = row.failures.count(reason)
+                console.print(f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True)
+    console.print(
+        f"= : no significant difference (signed-rank test over paired rounds, {ALPHA:.0%} false discovery rate); "
+        f"? : fewer than {FEWEST_ROUNDS} rounds, no verdict", style="dim", soft_wrap=True)
+
+
+def print_means(console: Console, groups: Sequence[GroupRows], base: str) -> None:
+    """Print the geometric means against the base, over the groups in which every contender ran."""
+    means = geometric_means(groups, base)
+    if not means:
+        console.print("no geometric mean: no group in which every contender ran", style="dim")
+        return
+    count = next(iter(means.values()))[2]
+    table = Table(title=f"geometric means of the ratios to {base} over {count} group{'s' if count != 1 else ''}",
+                  box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("allocator", "speed", "peak RSS"):
+        table.add_column(name, justify="left" if name == "allocator" else "right")
+    for name, (speed, size, _) in means.items():
+        table.add_row(name, f"{speed:.3f}", f"{size:.3f}")
+    console.print(table)
