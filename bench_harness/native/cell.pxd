@@ -68,8 +68,13 @@ cdef struct Workload:
     const char* name
     const char* description
     const char* operation   # what one operation is
+    long most_threads       # 1 for a workload that has only one thread to measure
     Declare declare
     Body body
+
+
+cdef enum:
+    THREADS_MOST = 4096     # for a workload that takes any number
 
 
 cdef inline void usage_now(Usage* u) noexcept nogil:
@@ -190,7 +195,7 @@ cdef inline int cell_main(int argc, char** argv, const Workload* w) noexcept nog
     p.describe = argc == 2 and strcmp(argv[1], b"--describe") == 0
     cell.live = -1
     w.declare(p)
-    cell.threads = integer(p, b"threads", 1, 1, 4096, b"threads", b"worker threads")
+    cell.threads = integer(p, b"threads", 1, 1, w.most_threads, b"threads", b"worker threads")
     cell.seconds = real(p, b"seconds", 1, 0.001, 3600, b"s", b"length of the measured window")
     cell.warmup = real(p, b"warmup", 0.2, 0, 600, b"s", b"time before the window")
     cell.ops = integer(p, b"ops", 0, 0, 1 << 50, b"operations",

@@ -6,20 +6,28 @@ from bench_harness.native.random cimport scale
 from bench_harness.native.system cimport _exit, dprintf
 
 
+cdef enum:
+    SIZE_LEAST = 4      # bytes: a block starts with its own size (slots.pxd)
+
+
 cdef struct Sizes:
     uint32_t smallest   # bytes
     uint32_t span       # sizes are smallest .. smallest + span - 1
 
 
-cdef inline void declare_sizes(Params* p, Sizes* s, long smallest, long largest) noexcept nogil:
-    """Declare the parameters `min` and `max` in bytes; min > max ends the process with status 2."""
-    cdef long low = integer(p, b"min", smallest, 1, 1 << 30, b"bytes", b"smallest block")
-    cdef long high = integer(p, b"max", largest, 1, 1 << 30, b"bytes", b"largest block")
+cdef inline void sizes_between(Sizes* s, long low, long high) noexcept nogil:
+    """Sizes from `low` to `high` bytes; low > high ends the process with status 2."""
     if low > high:
-        dprintf(2, "min=%ld: must not exceed max=%ld bytes\n", low, high)
+        dprintf(2, "the smallest block, %ld bytes, must not exceed the largest, %ld\n", low, high)
         _exit(EXIT_USAGE)
     s.smallest = <uint32_t>low
     s.span = <uint32_t>(high - low + 1)
+
+
+cdef inline void declare_sizes(Params* p, Sizes* s, long smallest, long largest) noexcept nogil:
+    """Declare the parameters `min` and `max` in bytes; min > max ends the process with status 2."""
+    cdef long low = integer(p, b"min", smallest, SIZE_LEAST, 1 << 30, b"bytes", b"smallest block")
+    sizes_between(s, low, integer(p, b"max", largest, SIZE_LEAST, 1 << 30, b"bytes", b"largest block"))
 
 
 cdef inline uint32_t size_from(const Sizes* s, uint32_t bits) noexcept nogil:

@@ -25,6 +25,7 @@ static inline long atomic_read(const long *p) { return __atomic_load_n(p, __ATOM
 static inline void atomic_write(long *p, long v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline long atomic_read_acquire(const long *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void atomic_write_release(long *p, long v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline void *atomic_swap(void **p, void *v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
 static inline long atomic_add(long *p, long v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
 /* CLOCK_MONOTONIC is one clock for the whole machine, so the harness can lay its own RSS samples, taken

@@ -36,6 +36,7 @@ cdef extern from "bench_harness/native/system.h" nogil:
     long atomic_read_acquire(const long*)
     void atomic_write_release(long*, long)
     long atomic_add(long*, long)
+    void* atomic_swap(void**, void*)
     long now_ns()
     void sleep_until_ns(long)
     long status_bytes(const char*)

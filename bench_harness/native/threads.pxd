@@ -21,7 +21,7 @@ cdef struct Worker:
     pthread_t thread
     pthread_t previous      # the predecessor in a chain, to be joined by the next one
     bint has_previous
-    bint handed_over
+    bint successor          # this thread's last act is to start its successor
     char[128] apart         # `done` is read by the main thread: on a cache line of its own
     long done               # operations so far, all generations
     char[120] apart_too
@@ -61,28 +61,27 @@ cdef inline void* worker_inherit(void* argument) noexcept nogil:
 
 
 cdef inline void* worker_live(Worker* w) noexcept nogil:
-    w.handed_over = False
+    cdef pthread_t next
     w.work(w)
-    if not w.handed_over:
+    if not w.successor:
         w.thread = pthread_self()
         sem_post(&w.crew.finished)
-    return NULL
-
-
-cdef inline void hand_over(Worker* w) noexcept nogil:
-    """Start a successor thread that takes over this worker and everything it holds; then return and exit.
-
-    The predecessor's own exit runs beside the successor's start, as in the original larson; joining it one
-    generation later keeps thread stacks from piling up.
-    """
-    cdef pthread_t successor
+        return NULL
+    w.successor = False
+    # The predecessor's exit runs beside our start, as in the original larson; joined one generation later, so
+    # that stacks do not pile up. From the moment of its creation the successor owns `w`.
     if w.has_previous:
         pthread_join(w.previous, NULL)
     w.previous = pthread_self()
     w.has_previous = True
-    w.handed_over = True
-    if pthread_create(&successor, NULL, worker_inherit, w) != 0:
+    if pthread_create(&next, NULL, worker_inherit, w) != 0:
         out_of_memory(0)
+    return NULL
+
+
+cdef inline void hand_over(Worker* w) noexcept nogil:
+    """Let a successor thread take over this worker and everything it holds, as soon as `work` returns."""
+    w.successor = True
 
 
 cdef inline long crew_done(Crew* crew) noexcept nogil:
