@@ -1,0 +1,34 @@
+/* Atomic steps on shared words. Cython has no C11 atomics; these wrap gcc's builtins, which ThreadSanitizer knows.
+ *
+ * The default here is sequential consistency for read-modify-write: on x86-64 it costs the same lock prefix, and the
+ * protocol of docs/protocol.md needs it where one thread's OR and another's scan of the neighbouring word must not
+ * miss each other (two frees into two words of one span). Weaker orders are named in the function. */
+#ifndef RT_ATOMICS_H
+#define RT_ATOMICS_H
+#include <stdint.h>
+
+#define RT_ATOMIC_LOADS(suffix, type)                                                                                  \
+    static inline type rt_load_relaxed_##suffix(const type *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }        \
+    static inline type rt_load_acquire_##suffix(const type *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }        \
+    static inline type rt_load_##suffix(const type *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }                \
+    static inline void rt_store_relaxed_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }        \
+    static inline void rt_store_release_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }        \
+    static inline void rt_store_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }                \
+    static inline type rt_exchange_##suffix(type *p, type v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }   \
+    static inline int rt_swap_if_##suffix(type *p, type *seen, type v) {                                               \
+        return __atomic_compare_exchange_n(p, seen, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);                         \
+    }
+
+typedef void *rt_pointer;
+RT_ATOMIC_LOADS(u8, uint8_t)
+RT_ATOMIC_LOADS(u16, uint16_t)
+RT_ATOMIC_LOADS(u32, uint32_t)
+RT_ATOMIC_LOADS(u64, uint64_t)
+RT_ATOMIC_LOADS(pointer, rt_pointer)
+
+static inline uint64_t rt_or_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST); }
+static inline uint64_t rt_and_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST); }
+static inline uint64_t rt_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+/* Keeps the compiler from moving stores across; no instruction. A fork may stop a thread between any two of them. */
+static inline void rt_compiler_barrier(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+#endif

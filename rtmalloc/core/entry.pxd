@@ -1,0 +1,449 @@
+# The calls that programs make: malloc, free and their family. The two fast paths first, then what they miss into.
+#
+# malloc: thread heap -> bin by a table -> pop.
+# free:   slice -> tag -> (tag - own tag base) is the bin's offset, or the object is not ours -> push.
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from cython cimport unlikely
+
+from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
+from rtmalloc.core.attributes cimport cold_int, cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.complain cimport complain_of_pointer
+from rtmalloc.core.heap cimport (
+    BINS_OFFSET, HEAP_BEAT, Bin, Heap, heap_excess_flush, heap_flush, heap_free_excess, heap_free_remote, heap_refill,
+)
+from rtmalloc.core.large cimport (
+    Giants, giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
+    large_to_giant, large_zero,
+)
+from rtmalloc.core.options cimport RT_OPTION_remap_kib
+from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
+from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
+from rtmalloc.core.purge cimport Purge, purge_everything, purge_tick
+from rtmalloc.core.remote cimport Batch, object_locate, span_put
+from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
+from rtmalloc.core.size_class cimport (
+    RT_CLASS_COUNT, RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size,
+)
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.thread cimport (
+    Allocator, allocator, allocator_open, heap_is_real, late_heap_drop, late_heap_take, rt_heap_late, thread_heap,
+    thread_heap_open,
+)
+from rtmalloc.core.transfer_cache cimport transfer_drain
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static inline int rt_multiply(size_t a, size_t b, size_t *product) { return !__builtin_mul_overflow(a, b, product); }
+    #define RT_LARGEST_REQUEST ((size_t)PTRDIFF_MAX)
+    """
+    bint rt_multiply(size_t a, size_t b, size_t* product) noexcept nogil
+    const size_t RT_LARGEST_REQUEST
+
+cdef enum:
+    REFILL_BEATS = 64          # a refill counts as so many frees towards the next tick
+    REFILL_ALL = 0xFFFF        # heap_refill: no bound but the bin's
+    CALLOC_SINGLE = 2048       # bytes: above it calloc fetches single objects, to know whether they are zero already
+    SHRINK_KEEP = 64           # bytes: a block of at most so many is not moved to save space
+
+
+# ---- the fast paths
+
+cdef inline fast_pointer rt_malloc "rt_malloc"(size_t bytes) noexcept nogil:
+    cdef Heap* h = thread_heap()
+    cdef Bin* b
+    cdef void* p
+    if unlikely(bytes > RT_MAX_SMALL):
+        return malloc_large(bytes)
+    b = <Bin*>(<char*>h + BINS_OFFSET + class_bin_offset(bytes))
+    p = b.head
+    if unlikely(p == NULL):
+        return malloc_slow(bytes)
+    b.head = (<void**>p)[0]
+    b.room += 1
+    return p
+
+
+cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
+    cdef Arena* a = &allocator().store.arena
+    cdef uint64_t slice = arena_slice_of(a, p)
+    cdef Heap* h = thread_heap()
+    cdef uint32_t code
+    cdef Bin* b
+    if unlikely(slice >= a.slice_count):
+        free_outside(p)
+        return
+    code = tag_of_slice(a, slice) - h.tag_base
+    if unlikely(code >= BIN_END):
+        free_other(p)
+        return
+    b = <Bin*>(<char*>h + BINS_OFFSET + code)
+    b.room -= 1
+    if unlikely(b.room < 0):
+        free_full(p, b)
+        return
+    h.beat -= 1
+    if unlikely(h.beat < 0):
+        free_beat(p, b)
+        return
+    (<void**>p)[0] = b.head
+    b.head = p
+
+
+# ---- malloc's slow paths
+
+cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
+    # Every few thousand frees or few dozen refills: look at the clock, and do what is due.
+    cdef uint64_t now = rt_os_clock_ms()
+    h.beat = HEAP_BEAT
+    h.counters.ticks += 1
+    if now >= h.epoch_at:
+        heap_epoch(h, now)
+        store_epoch(h.store, now)
+    purge_tick(h.store, &allocator().purge, now)
+
+
+cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
+    # No memory: give back what is cached and try again. Whether anything could be given back.
+    if h != NULL:
+        heap_flush(h)
+    transfer_drain(&allocator().store.transfer, &allocator().store.arena.pages, True)
+    return purge_everything(&allocator().store, &allocator().purge)
+
+
+cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:
+    # An object of a real heap, whatever it takes.
+    cdef Bin* b = &h.bins[class_]
+    cdef void* p = b.head
+    if p != NULL:
+        h.last_zeroed = False
+        b.head = (<void**>p)[0]
+        b.room += 1
+        return p
+    h.beat -= REFILL_BEATS
+    if h.beat < 0:
+        heap_tick(h)
+        # The tick may have flushed, never filled.
+    p = heap_refill(h, class_, most)
+    if unlikely(p == NULL):
+        memory_rescue(h)
+        p = heap_refill(h, class_, most)
+        if p == NULL:
+            rt_set_errno(ENOMEM)
+    return p
+
+
+cdef inline cold_pointer malloc_late(uint32_t class_, bint* zeroed) noexcept nogil:
+    # For a thread that has no heap any more (or gets none): one heap for all of them, under a lock.
+    cdef Heap* h = late_heap_take()
+    cdef void* p
+    if h == NULL:
+        rt_set_errno(ENOMEM)
+        return NULL
+    p = heap_malloc(h, class_, REFILL_ALL)
+    zeroed[0] = h.last_zeroed
+    late_heap_drop()
+    return p
+
+
+cdef inline slow_pointer malloc_slow(size_t bytes) noexcept nogil:
+    cdef Heap* h = thread_heap()
+    cdef bint zeroed = False
+    if unlikely(not heap_is_real(h)):
+        h = <Heap*>thread_heap_open()
+        if h == NULL:
+            return malloc_late(class_of_size(bytes), &zeroed)
+    return heap_malloc(h, class_of_size(bytes), REFILL_ALL)
+
+
+cdef inline slow_pointer malloc_large(size_t bytes) noexcept nogil:
+    return malloc_large_aligned(bytes, 1, False)
+
+
+cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bint zero) noexcept nogil:
+    # A block above the small classes; with `zero` its first `bytes` are zero.
+    cdef Allocator* a = allocator()
+    cdef Heap* h = thread_heap()
+    cdef void* p = NULL
+    cdef int attempt
+    if bytes > RT_LARGEST_REQUEST or not allocator_open():
+        rt_set_errno(ENOMEM)
+        return NULL
+    if heap_is_real(h):
+        h.beat -= REFILL_BEATS
+        if h.beat < 0:
+            heap_tick(h)
+    else:
+        h = NULL
+    for attempt in range(2):
+        p = large_take(&a.store, bytes, alignment)
+        if p != NULL:
+            if zero:
+                large_zero(&a.store, <uint32_t>arena_slice_of(&a.store.arena, p), bytes)
+            return p
+        p = giant_take(&a.store, &allocator().giants, bytes, alignment)
+        if p != NULL:
+            return p
+        if attempt == 0:
+            memory_rescue(h)
+    rt_set_errno(ENOMEM)
+    return NULL
+
+
+# ---- free's slow paths
+
+cdef inline slow_void free_beat(void* p, Bin* b) noexcept nogil:
+    # The heartbeat: the object is put away as usual, then the tick.
+    (<void**>p)[0] = b.head
+    b.head = p
+    heap_tick(thread_heap())
+
+
+cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
+    cdef Heap* h = thread_heap()
+    b.room = 0
+    heap_free_excess(h, p, <uint32_t>(b - h.bins))
+    h.beat -= 1
+    if unlikely(h.beat < 0):
+        heap_tick(h)
+
+
+cdef inline slow_void free_outside(void* p) noexcept nogil:
+    # Not in the arena: NULL, a giant, or not ours. Before start-up everything is outside.
+    if p == NULL or giant_give(&allocator().giants, p):
+        return
+    complain_of_pointer(b"free", p, b"not a block of this allocator")
+
+
+cdef inline slow_void free_other(void* p) noexcept nogil:
+    # In the arena, but not a small object of the calling thread.
+    cdef Allocator* a = allocator()
+    cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
+    cdef uint32_t tag = tag_of_slice(&a.store.arena, slice)
+    cdef Heap* h = thread_heap()
+    cdef uint32_t object_ = 0
+    cdef Batch batch
+    if tag_code(tag) == TAG_LARGE:
+        if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
+            complain_of_pointer(b"free", p, b"inside a large block, not its start")
+        if heap_is_real(h):
+            h.beat -= REFILL_BEATS
+            if h.beat < 0:
+                heap_tick(h)
+        return
+    if tag_code(tag) == 0:
+        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
+    batch.span = object_locate(&a.store.arena, p, &object_)
+    if batch.span == NULL:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    if unlikely(not heap_is_real(h)):
+        # A thread that only frees gets a heap too, for its sender's cache and its heartbeat.
+        h = <Heap*>thread_heap_open()
+        if h == NULL:
+            batch.word = object_ >> 6
+            batch.mask = <uint64_t>1 << (object_ & 63)
+            batch.class_ = tag_class(tag)
+            span_put(&a.store, 0, &batch)
+            return
+    heap_free_remote(h, batch.span, object_, tag_class(tag))
+    h.beat -= 1
+    if unlikely(h.beat < 0):
+        heap_tick(h)
+
+
+# ---- the family
+
+cdef inline size_t block_bytes(const void* p) noexcept nogil:
+    # Usable bytes of the block that begins at `p`, 0 when it is none of ours.
+    cdef Arena* a = &allocator().store.arena
+    cdef uint64_t slice = arena_slice_of(a, p)
+    cdef uint32_t code
+    if slice >= a.slice_count:
+        return giant_bytes(&allocator().giants, p)
+    code = tag_code(tag_of_slice(a, slice))
+    if code == TAG_LARGE:
+        return large_bytes(&allocator().store, <uint32_t>slice)
+    return rt_class_size[code // BIN_BYTES]
+
+
+cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogil:
+    cdef size_t bytes = 0
+    cdef Heap* h = thread_heap()
+    cdef bint zeroed = False
+    cdef void* p
+    if not rt_multiply(count, size, &bytes):
+        rt_set_errno(ENOMEM)
+        return NULL
+    if bytes > RT_MAX_SMALL:
+        return malloc_large_aligned(bytes, 1, True)
+    if bytes <= CALLOC_SINGLE:
+        p = rt_malloc(bytes)
+    else:
+        if unlikely(not heap_is_real(h)):
+            h = <Heap*>thread_heap_open()
+        if h == NULL:
+            p = malloc_late(class_of_size(bytes), &zeroed)
+        else:
+            p = heap_malloc(h, class_of_size(bytes), 1)
+            zeroed = h.last_zeroed
+    if p != NULL and not zeroed:
+        memset(p, 0, bytes)
+    return p
+
+
+cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noexcept nogil:
+    # A new block with the old one's content; NULL leaves the old one as it is.
+    cdef void* q = rt_malloc(bytes)
+    if q != NULL:
+        memcpy(q, p, before if before < bytes else bytes)
+        rt_free(p)
+    return q
+
+
+cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) noexcept nogil:
+    # A large block of the arena grows or shrinks: in place, by moving its pages, or by copying.
+    cdef Allocator* a = allocator()
+    cdef size_t before
+    cdef void* q
+    if arena_address(&a.store.arena, slice) != p:
+        complain_of_pointer(b"realloc", p, b"inside a large block, not its start")
+    before = large_bytes(&a.store, <uint32_t>slice)
+    if bytes > RT_LARGEST_REQUEST:
+        rt_set_errno(ENOMEM)
+        return NULL
+    if bytes > RT_MAX_SMALL:
+        if large_resize(&a.store, <uint32_t>slice, bytes):
+            return p
+        if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 1024:
+            # Room to grow is address space only: what is not touched costs nothing.
+            q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes + bytes // 8)
+            if q != NULL:
+                return q
+    return realloc_move(p, before, bytes)
+
+
+cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
+    cdef Allocator* a = allocator()
+    cdef size_t before = giant_bytes(&allocator().giants, p)
+    cdef void* q
+    if before == 0:
+        complain_of_pointer(b"realloc", p, b"not a block of this allocator")
+    if bytes > RT_LARGEST_REQUEST:
+        rt_set_errno(ENOMEM)
+        return NULL
+    if bytes <= before and bytes >= before - before // 4:
+        return p
+    if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 512:
+        q = giant_resize(&a.store, &allocator().giants, p, bytes + bytes // 8 if bytes > before else bytes)
+        if q != NULL:
+            return q
+        if bytes <= before:
+            return p
+    return realloc_move(p, before, bytes)
+
+
+cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
+    # realloc that never frees: p == NULL allocates, bytes == 0 shrinks to the smallest block.
+    cdef Allocator* a = allocator()
+    cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
+    cdef uint32_t code
+    cdef size_t before
+    if p == NULL:
+        return rt_malloc(bytes)
+    if slice >= a.store.arena.slice_count:
+        return realloc_outside(p, bytes)
+    code = tag_code(tag_of_slice(&a.store.arena, slice))
+    if code == TAG_LARGE:
+        return realloc_large(p, slice, bytes)
+    if code == 0:
+        complain_of_pointer(b"realloc", p, b"no block is allocated there (freed before?)")
+    before = rt_class_size[code // BIN_BYTES]
+    if bytes <= before and (before <= SHRINK_KEEP or bytes > before // 2):
+        return p
+    return realloc_move(p, before, bytes)
+
+
+cdef inline void* rt_realloc "rt_realloc"(void* p, size_t bytes) noexcept nogil:
+    # As glibc does, and programs on Linux expect: realloc(p, 0) frees p and returns NULL.
+    if bytes == 0 and p != NULL:
+        rt_free(p)
+        return NULL
+    return realloc_nonzero(p, bytes)
+
+
+cdef inline void* rt_reallocarray "rt_reallocarray"(void* p, size_t count, size_t size) noexcept nogil:
+    cdef size_t bytes = 0
+    if not rt_multiply(count, size, &bytes):
+        rt_set_errno(ENOMEM)
+        return NULL
+    return rt_realloc(p, bytes)
+
+
+cdef inline void* malloc_aligned(size_t alignment, size_t bytes) noexcept nogil:
+    # `alignment` is a power of two. No block ever begins elsewhere than at its own start: free needs no special case.
+    cdef uint32_t class_ = class_of_aligned(bytes, alignment)
+    if class_:
+        return rt_malloc(rt_class_size[class_])
+    return malloc_large_aligned(bytes, alignment, False)
+
+
+cdef inline bint is_power_of_two(size_t n) noexcept nogil:
+    return n != 0 and n & (n - 1) == 0
+
+
+cdef inline void* rt_memalign "rt_memalign"(size_t alignment, size_t bytes) noexcept nogil:
+    if not is_power_of_two(alignment):
+        rt_set_errno(EINVAL)
+        return NULL
+    return malloc_aligned(alignment, bytes)
+
+
+cdef inline int rt_posix_memalign "rt_posix_memalign"(void** result, size_t alignment, size_t bytes) noexcept nogil:
+    # POSIX: the answer is returned, errno stays, and *result stays on failure.
+    cdef int saved = rt_get_errno()
+    cdef void* p
+    if not is_power_of_two(alignment) or alignment % sizeof(void*):
+        return EINVAL
+    p = malloc_aligned(alignment, bytes)
+    rt_set_errno(saved)
+    if p == NULL:
+        return ENOMEM
+    result[0] = p
+    return 0
+
+
+cdef inline void* rt_valloc "rt_valloc"(size_t bytes) noexcept nogil:
+    if not allocator_open():
+        rt_set_errno(ENOMEM)
+        return NULL
+    return malloc_aligned(allocator().store.arena.page_bytes, bytes)
+
+
+cdef inline void* rt_pvalloc "rt_pvalloc"(size_t bytes) noexcept nogil:
+    cdef size_t page
+    if not allocator_open() or bytes > RT_LARGEST_REQUEST:
+        rt_set_errno(ENOMEM)
+        return NULL
+    page = allocator().store.arena.page_bytes
+    bytes = (bytes + page - 1) & ~(page - 1)
+    return malloc_aligned(page, bytes if bytes else page)
+
+
+cdef inline size_t rt_usable_size "rt_usable_size"(void* p) noexcept nogil:
+    return block_bytes(p) if p != NULL else 0
+
+
+cdef inline void rt_free_sized "rt_free_sized"(void* p, size_t bytes) noexcept nogil:
+    rt_free(p)
+
+
+cdef inline void rt_free_aligned_sized "rt_free_aligned_sized"(void* p, size_t alignment, size_t bytes) noexcept nogil:
+    rt_free(p)
+
+
+cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
+    # malloc_trim: give back what can be given back now; 1 when memory went back to the kernel.
+    cdef Heap* h = thread_heap()
+    return memory_rescue(h if heap_is_real(h) else NULL)

@@ -1,0 +1,159 @@
+# fork: the parent stops everybody who holds a lock; the child, alone now, takes over what the other threads had.
+#
+# A fork stops the parent's other threads between any two instructions. What they have under locks is whole, because the
+# handler takes every lock first. What they own privately is not trusted in the child, except where one store at a time
+# keeps it whole: bitmaps and tags, and the chains of the bins (each link is checked). May leak in the child, and only
+# there: the batches of excess and remote frees of threads that did not fork (at most 88 words of 64 objects each), the
+# objects they had just taken from a bin, and a span that one of them was forming or releasing at that instant.
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from rtmalloc.core.arena cimport arena_slice_of
+from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u64, rt_store_relaxed_u8
+from rtmalloc.core.attributes cimport cold_void
+from rtmalloc.core.central cimport CLASSES_MOST
+from rtmalloc.core.heap cimport Heap, heap_span_settle
+from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take
+from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open, mailbox_take
+from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner
+from rtmalloc.core.remote cimport Batch, object_locate, span_put
+from rtmalloc.core.segment cimport SEGMENT_SLICES
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.store cimport Store, central_abandon, central_settle
+from rtmalloc.core.thread cimport Allocator, allocator, heap_is_real, thread_heap
+from rtmalloc.core.transfer_cache cimport TRANSFER_LENGTHS
+
+cdef extern from "fork.h" nogil:
+    ctypedef void (*rt_fork_handler)() noexcept nogil
+    int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
+
+
+cdef inline void fork_prepare() noexcept nogil:
+    # Every lock, outermost first: the order in which they nest anywhere.
+    cdef Allocator* a = allocator()
+    cdef uint32_t i
+    lock_take(&a.opening)
+    lock_take(&a.late_lock)
+    lock_take(&a.purge.lock)
+    lock_take(&a.heaps_lock)
+    for i in range(CLASSES_MOST):
+        lock_take(&a.store.central[i].lock)
+    for i in range(TRANSFER_LENGTHS):
+        lock_take(&a.store.transfer.lists[i].lock)
+    lock_take(&a.store.arena.pages.lock)
+
+
+cdef inline void fork_parent() noexcept nogil:
+    cdef Allocator* a = allocator()
+    cdef uint32_t i
+    lock_drop(&a.store.arena.pages.lock)
+    for i in range(TRANSFER_LENGTHS):
+        lock_drop(&a.store.transfer.lists[i].lock)
+    for i in range(CLASSES_MOST):
+        lock_drop(&a.store.central[i].lock)
+    lock_drop(&a.heaps_lock)
+    lock_drop(&a.purge.lock)
+    lock_drop(&a.late_lock)
+    lock_drop(&a.opening)
+
+
+cdef inline bint heap_is_orphan(Allocator* a, const Heap* mine, uint32_t id) noexcept nogil:
+    # Whether heap `id` belongs to a thread that does not exist in this process.
+    cdef Heap* h = a.heaps[id]
+    return h.live and h != mine and h != a.late
+
+
+cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
+    # Spans of threads that are gone become nobody's; all others are looked at, because the hints are lost.
+    cdef Store* store = &a.store
+    cdef uint64_t slice
+    cdef uint64_t end = <uint64_t>store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint32_t tag, owner, class_
+    cdef Span* s
+    for slice in range(end):
+        tag = tag_of_slice(&store.arena, slice)
+        class_ = tag_class(tag)
+        s = &store.arena.spans[slice]
+        rt_store_relaxed_u8(&s.notified, 0)
+        if class_ == 0 or class_ >= RT_CLASS_COUNT or s.index != slice:
+            continue
+        owner = tag_owner(tag)
+        if owner == 0:
+            central_settle(store, s, class_)
+        elif mine != NULL and owner == mine.id:
+            heap_span_settle(mine, s)
+        elif heap_is_orphan(a, mine, owner):
+            central_abandon(store, s)
+
+
+cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
+    # Return what the bins of a heap without its thread hold. A chain that does not check out is left: it leaks.
+    cdef uint32_t c
+    cdef uint32_t object_ = 0
+    cdef uint64_t slice
+    cdef void* p
+    cdef void* rest
+    cdef Batch batch
+    for c in range(1, RT_CLASS_COUNT):
+        p = h.bins[c].head
+        h.bins[c].head = NULL
+        while p != NULL:
+            slice = arena_slice_of(&a.store.arena, p)
+            if slice >= a.store.arena.slice_count or tag_class(tag_of_slice(&a.store.arena, slice)) != c:
+                break
+            batch.span = object_locate(&a.store.arena, p, &object_)
+            if batch.span == NULL:
+                break
+            batch.word = object_ >> 6
+            batch.mask = <uint64_t>1 << (object_ & 63)
+            batch.class_ = c
+            if rt_load_relaxed_u64(&batch.span.bits[batch.word]) & batch.mask:
+                break
+            rest = (<void**>p)[0]
+            span_put(&a.store, 0, &batch)
+            p = rest
+
+
+cdef inline void fork_recycle_heap(Allocator* a, Heap* h) noexcept nogil:
+    # A heap whose thread is gone and whose spans are nobody's: clean it and put it into the pool.
+    rt_add_u64(&a.store.cached_bytes, <uint64_t>-h.granted_bytes)
+    h.granted_bytes = 0
+    memset(h.bins, 0, sizeof(h.bins))
+    memset(h.sources, 0, sizeof(h.sources))
+    memset(h.remote, 0, sizeof(h.remote))
+    h.owned = NULL
+    h.sweep = NULL
+    h.live = 0
+    h.pool_next = a.pool
+    a.pool = h
+
+
+cdef inline void fork_child() noexcept nogil:
+    cdef Allocator* a = allocator()
+    cdef Heap* mine = thread_heap()
+    cdef uint32_t i
+    if not heap_is_real(mine):
+        mine = NULL
+    lock_renew(&a.store.arena.pages.lock)
+    for i in range(TRANSFER_LENGTHS):
+        lock_renew(&a.store.transfer.lists[i].lock)
+    for i in range(CLASSES_MOST):
+        lock_renew(&a.store.central[i].lock)
+    lock_renew(&a.heaps_lock)
+    lock_renew(&a.purge.lock)
+    lock_renew(&a.late_lock)
+    lock_renew(&a.opening)
+    for i in range(1, a.heap_count + 1):
+        if a.heaps[i].live:
+            mailbox_open(mailbox_of(&a.store.arena, i))
+    fork_settle_spans(a, mine)
+    for i in range(1, a.heap_count + 1):
+        if heap_is_orphan(a, mine, i):
+            mailbox_take(mailbox_of(&a.store.arena, i), True)
+            fork_empty_bins(a, a.heaps[i])
+            fork_recycle_heap(a, a.heaps[i])
+
+
+cdef inline cold_void fork_register() noexcept nogil:
+    rt_fork_handlers(fork_prepare, fork_parent, fork_child)

@@ -1,0 +1,63 @@
+# A heap's mailbox: spans that somebody freed into and that their owner should look at. A hint, never memory: a lost one
+# costs time. Push-only and take-all, so the usual ABA of lock-free stacks cannot arise.
+#
+# `notified` of a span is 1 from before its push until its pop, and only who pops it clears it; so a span is in at most
+# one mailbox, and its link is its own. An exiting heap closes its mailbox after its last span has become unowned.
+from libc.stdint cimport uint8_t
+
+from rtmalloc.core.arena cimport MAILBOX_BYTES, Arena
+from rtmalloc.core.atomics cimport (
+    rt_exchange_pointer, rt_exchange_u8, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
+    rt_store_u8, rt_swap_if_pointer,
+)
+from rtmalloc.core.span cimport Span
+
+cdef extern from *:
+    """
+    #define RT_MAILBOX_CLOSED ((void *)1)
+    """
+    void* RT_MAILBOX_CLOSED
+
+cdef struct Mailbox:
+    void* head                 # Span*, NULL, or RT_MAILBOX_CLOSED
+    uint8_t padding[56]
+
+
+cdef inline Mailbox* mailbox_of(const Arena* a, unsigned int heap_id) noexcept nogil:
+    return <Mailbox*>(a.mailboxes + <size_t>heap_id * MAILBOX_BYTES)
+
+
+cdef inline bint mailbox_push(Mailbox* m, Span* s) noexcept nogil:
+    # Leave a hint about `s` unless there is one already. False when the mailbox is closed: the span has a new owner, or
+    # none, and the caller must look again.
+    cdef void* head
+    if rt_exchange_u8(&s.notified, 1):
+        return True
+    head = rt_load_acquire_pointer(&m.head)
+    while True:
+        if head == RT_MAILBOX_CLOSED:
+            rt_store_u8(&s.notified, 0)
+            return False
+        s.mailbox_next = <Span*>head
+        if rt_swap_if_pointer(&m.head, &head, s):
+            return True
+
+
+cdef inline bint mailbox_has_mail(Mailbox* m) noexcept nogil:
+    return rt_load_relaxed_pointer(&m.head) != NULL
+
+
+cdef inline Span* mailbox_take(Mailbox* m, bint close) noexcept nogil:
+    # All spans in the box, as a list to walk with mailbox_next.
+    return <Span*>rt_exchange_pointer(&m.head, RT_MAILBOX_CLOSED if close else NULL)
+
+
+cdef inline Span* mailbox_next(Span* s) noexcept nogil:
+    # The rest of the list behind `s`, which may from now on be pushed again: link first, flag second.
+    cdef Span* rest = s.mailbox_next
+    rt_store_u8(&s.notified, 0)
+    return rest
+
+
+cdef inline void mailbox_open(Mailbox* m) noexcept nogil:
+    rt_store_release_pointer(&m.head, NULL)

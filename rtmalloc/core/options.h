@@ -1,0 +1,45 @@
+/* All run-time options in one table. Default, least and most are in the option's unit; -1 where it is allowed means
+ * "never" or "not at all", as the description says. They are read from RTMALLOC_OPTIONS="name=value,name=value" at
+ * start-up and through rtmalloc.configure(). */
+#ifndef RT_OPTIONS_H
+#define RT_OPTIONS_H
+#include <stdint.h>
+#include <stdlib.h>
+extern char **environ;
+/* The environment as it is now: NULL while the process is still being set up (malloc may be called before main). */
+static inline int rt_environment_is_ready(void) { return environ != NULL; }
+
+#define RT_OPTIONS(X)                                                                                                  \
+    X(thread_kib, 512, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
+    X(total_kib, 16384, 0, 67108864, "KiB", "free objects that all threads together may keep in their bins")          \
+    X(bin_max, 256, 0, 4096, "objects", "objects that one bin may hold; 0 sends every free straight to its span")     \
+    X(bin_kib, 64, 1, 4096, "KiB", "bytes that one bin may hold (but at least two objects)")                          \
+    X(slow_start_bytes, 4096, 0, 1048576, "bytes", "first capacity of a bin; it doubles with each refill")            \
+    X(refill_percent, 50, 1, 100, "%", "part of a bin's capacity that a refill fetches")                              \
+    X(transfer_kib, 1024, 0, 65536, "KiB", "empty spans of each length kept ready between threads and page heap")     \
+    X(remote_kib, 64, 0, 4096, "KiB", "freed objects of other threads that a sender may hold back to batch them")    \
+    X(epoch_ms, 50, 1, 60000, "ms", "time between two looks at what a thread's bins did not need")                    \
+    X(idle_epochs, 4, 1, 1000, "epochs", "a bin without a refill for so long gives everything back")                  \
+    X(dirty_decay_ms, 250, -1, 3600000, "ms", "free slices go back to the kernel this long after they were freed; -1 never, 0 at once")      \
+    X(muzzy_decay_ms, 0, 0, 3600000, "ms", "time between MADV_FREE and MADV_DONTNEED; 0 uses MADV_DONTNEED only")    \
+    X(remap_kib, 1024, 64, 1073741824, "KiB", "a block that realloc grows beyond this moves by page tables, not by copy")
+
+enum {
+#define X(name, preset, least, most, unit, text) RT_OPTION_##name,
+    RT_OPTIONS(X)
+#undef X
+    RT_OPTION_COUNT
+};
+
+typedef struct {
+    const char *name;
+    int64_t preset, least, most;
+    const char *unit, *text;
+} rt_option_spec;
+
+static const rt_option_spec rt_option_specs[RT_OPTION_COUNT] = {
+#define X(name, preset, least, most, unit, text) {#name, preset, least, most, unit, text},
+    RT_OPTIONS(X)
+#undef X
+};
+#endif

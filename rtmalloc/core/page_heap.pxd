@@ -1,0 +1,314 @@
+# The page heap: runs of slices for spans and large blocks, lowest address first, dirty memory before clean.
+#
+# One lock; no system call under it. Summaries over all segments find a segment with a long enough run without
+# looking at the segments themselves; inside a segment a run is a few shifts (bitmap.pxd).
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from rtmalloc.core.attributes cimport cold_void, slow_int
+from rtmalloc.core.bitmap cimport (
+    RUN_LEVELS, RUN_NONE, level_of, mask_low, mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_find,
+    run_length, run_level,
+)
+from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
+from rtmalloc.core.platform cimport rt_os_map_at
+from rtmalloc.core.segment cimport (
+    SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
+)
+
+cdef extern from "config.h":
+    enum:
+        RT_SLICE_SHIFT
+        RT_SLICE_BYTES
+
+cdef enum:
+    SLICE_NONE = 0xFFFFFFFF    # "no slice": slices are numbered from 0
+    SUMMARY_FREE = 0           # which summary: runs of free slices ...
+    SUMMARY_DIRTY = 1          # ... or of free slices that are dirty, hence resident
+    PAGE_HEAP_PROBES = 16      # segments tried at the level that only may fit, before the level that must
+
+cdef struct PageHeap:
+    Lock lock
+    uint32_t opened            # segments [0, opened) have been in use; beyond them all is untouched
+    uint32_t limit             # segments that the arena has
+    bint on_demand             # segments are mapped when they are opened (a process with an address-space limit)
+    char* base                 # address of slice 0
+    Segment* segments          # [limit]
+    uint64_t* summary[2][RUN_LEVELS]  # [SUMMARY_*][j]: bit s = segment s has a run of at least 2**j slices
+    uint64_t used_slices       # taken and not given back, those in the hands of the purger included
+    uint64_t peak_slices       # the most of them at any time
+    uint64_t dirty_slices      # free and dirty
+    # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
+
+
+cdef inline size_t page_heap_summary_bytes(uint32_t limit) noexcept nogil:
+    # Bytes of zeroed memory that page_heap_open wants for its summaries.
+    return 2 * RUN_LEVELS * ((limit + 63) // 64) * sizeof(uint64_t)
+
+
+cdef inline cold_void page_heap_open(
+    PageHeap* ph, char* base, uint32_t limit, bint on_demand, Segment* segments, void* summary_memory
+) noexcept nogil:
+    # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's.
+    cdef uint64_t* words = <uint64_t*>summary_memory
+    cdef uint32_t which, level
+    memset(ph, 0, sizeof(PageHeap))
+    ph.base = base
+    ph.limit = limit
+    ph.on_demand = on_demand
+    ph.segments = segments
+    for which in range(2):
+        for level in range(RUN_LEVELS):
+            ph.summary[which][level] = words
+            words += (limit + 63) // 64
+
+
+cdef inline void page_heap_note_level(PageHeap* ph, uint32_t which, uint32_t s, uint32_t before, uint32_t now) noexcept nogil:
+    # Segment s had runs of the lengths below level `before` and now has those below `now`.
+    cdef uint64_t bit = <uint64_t>1 << (s & 63)
+    while before < now:
+        ph.summary[which][before][s >> 6] |= bit
+        before += 1
+    while before > now:
+        before -= 1
+        ph.summary[which][before][s >> 6] &= ~bit
+
+
+cdef inline void page_heap_note(PageHeap* ph, uint32_t s) noexcept nogil:
+    # Segment s has changed: bring the summaries up to date.
+    cdef Segment* segment = &ph.segments[s]
+    cdef uint32_t level = run_level(segment.free)
+    if level != segment.level_free:
+        page_heap_note_level(ph, SUMMARY_FREE, s, segment.level_free, level)
+        segment.level_free = level
+    level = run_level(segment.free & segment.dirty)
+    if level != segment.level_dirty:
+        page_heap_note_level(ph, SUMMARY_DIRTY, s, segment.level_dirty, level)
+        segment.level_dirty = level
+
+
+cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t mask) noexcept nogil:
+    # `mask` is about to leave the free set of `segment`.
+    ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
+    ph.used_slices += rt_count_bits(mask)
+    if ph.used_slices > ph.peak_slices:
+        ph.peak_slices = ph.used_slices
+
+
+cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t count) noexcept nogil:
+    # The lowest run of `count` <= 64 slices inside one segment, or SLICE_NONE.
+    cdef uint32_t level = level_of(count)
+    cdef uint32_t words = (ph.opened + 63) // 64
+    cdef uint32_t w, s, first
+    cdef uint32_t probes = 0
+    cdef uint64_t candidates, mask
+    for w in range(words):
+        candidates = ph.summary[which][level][w]
+        while candidates:
+            s = w * 64 + rt_lowest_bit(candidates)
+            candidates &= candidates - 1
+            mask = ph.segments[s].free
+            if which == SUMMARY_DIRTY:
+                mask &= ph.segments[s].dirty
+            first = run_find(mask, count)
+            if first != RUN_NONE:
+                return s * SEGMENT_SLICES + first
+            probes += 1
+            if probes == PAGE_HEAP_PROBES and level + 1 < RUN_LEVELS:
+                # Enough near misses: from here on only segments whose run is surely long enough.
+                level += 1
+                candidates &= ph.summary[which][level][w]
+    return SLICE_NONE
+
+
+cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept nogil:
+    # Open `segments` further segments in a row. Called with the lock held, which it drops for the system call of an
+    # arena that maps on demand: the numbers are reserved first, and the segments appear when they are mapped.
+    # Returns 1 when it opened them, 0 when the arena is at its end or the kernel refuses.
+    cdef uint32_t first = ph.opened
+    cdef uint32_t s
+    cdef size_t bytes = <size_t>segments * SEGMENT_SLICES * RT_SLICE_BYTES
+    if segments > ph.limit - first:
+        return 0
+    ph.opened = first + segments
+    if ph.on_demand:
+        lock_drop(&ph.lock)
+        if rt_os_map_at(ph.base + <size_t>first * SEGMENT_SLICES * RT_SLICE_BYTES, bytes) != 0:
+            lock_take(&ph.lock)
+            # Nobody has opened more meanwhile: hand the numbers back, so that a later try finds them.
+            if ph.opened == first + segments:
+                ph.opened = first
+            return 0
+        lock_take(&ph.lock)
+    for s in range(first, first + segments):
+        ph.segments[s].mapped = 1
+        ph.segments[s].free = ~<uint64_t>0
+        page_heap_note(ph, s)
+    return 1
+
+
+cdef inline uint32_t page_heap_take_inside(PageHeap* ph, uint32_t count) noexcept nogil:
+    # A run of `count` <= 64 slices inside one segment, under the lock, or SLICE_NONE.
+    cdef uint32_t slice = page_heap_search(ph, SUMMARY_DIRTY, count)
+    cdef uint64_t mask
+    cdef Segment* segment
+    if slice == SLICE_NONE:
+        slice = page_heap_search(ph, SUMMARY_FREE, count)
+        if slice == SLICE_NONE:
+            return SLICE_NONE
+    segment = &ph.segments[slice // SEGMENT_SLICES]
+    mask = mask_run(slice % SEGMENT_SLICES, count)
+    page_heap_note_taken(ph, segment, mask)
+    segment_take(segment, mask)
+    page_heap_note(ph, slice // SEGMENT_SLICES)
+    return slice
+
+
+cdef inline uint32_t page_heap_search_across(PageHeap* ph, uint32_t count, uint32_t* tail) noexcept nogil:
+    # The lowest run of `count` slices that may cross segments, or SLICE_NONE and in `tail` how many free slices end
+    # the opened part of the arena (a run that growing would lengthen).
+    cdef uint32_t s, here, first
+    cdef uint32_t start = 0
+    cdef uint32_t length = 0
+    cdef uint64_t mask
+    for s in range(ph.opened):
+        mask = ph.segments[s].free
+        if mask == ~<uint64_t>0:
+            if length == 0:
+                start = s * SEGMENT_SLICES
+            length += SEGMENT_SLICES
+        else:
+            here = run_length(mask, 0)
+            if length + here >= count:
+                return start if length else s * SEGMENT_SLICES
+            if count < SEGMENT_SLICES:
+                first = run_find(mask, count)
+                if first != RUN_NONE:
+                    return s * SEGMENT_SLICES + first
+            # What ends the segment begins the next run.
+            length = SEGMENT_SLICES - 1 - rt_highest_bit(~mask)
+            start = (s + 1) * SEGMENT_SLICES - length
+        if length >= count:
+            return start
+    tail[0] = length
+    return SLICE_NONE
+
+
+cdef inline void page_heap_mark(PageHeap* ph, uint32_t slice, uint32_t count, int how) noexcept nogil:
+    # Take (0), give back used (1) or give back untouched (2) a run of any length, under the lock.
+    cdef uint32_t s, first, n
+    cdef uint64_t mask
+    cdef Segment* segment
+    while count:
+        s = slice // SEGMENT_SLICES
+        first = slice % SEGMENT_SLICES
+        n = SEGMENT_SLICES - first
+        if n > count:
+            n = count
+        segment = &ph.segments[s]
+        mask = mask_run(first, n)
+        if how == 0:
+            page_heap_note_taken(ph, segment, mask)
+            segment_take(segment, mask)
+        else:
+            if how == 1:
+                segment_give(segment, mask)
+            else:
+                segment_give_untouched(segment, mask)
+            ph.used_slices -= n
+            ph.dirty_slices += rt_count_bits(mask & segment.dirty)
+        page_heap_note(ph, s)
+        slice += n
+        count -= n
+
+
+cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_t* slice) noexcept nogil:
+    # page_heap_take under the lock: 1 with *slice set, or 0.
+    cdef uint32_t tail, need
+    while True:
+        if count <= SEGMENT_SLICES:
+            slice[0] = page_heap_take_inside(ph, count)
+            if slice[0] != SLICE_NONE:
+                return 1
+        tail = 0
+        if count > 1:
+            slice[0] = page_heap_search_across(ph, count, &tail)
+            if slice[0] != SLICE_NONE:
+                page_heap_mark(ph, slice[0], count, 0)
+                return 1
+        need = (count - tail + SEGMENT_SLICES - 1) // SEGMENT_SLICES
+        if not page_heap_grow(ph, need):
+            return 0
+
+
+cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil:
+    # A run of `count` >= 1 slices, or SLICE_NONE when the arena is full. The slices' dirty bits tell what is not zero.
+    cdef uint32_t slice = SLICE_NONE
+    lock_take(&ph.lock)
+    if not page_heap_take_locked(ph, count, &slice):
+        slice = SLICE_NONE
+    lock_drop(&ph.lock)
+    return slice
+
+
+cdef inline uint32_t page_heap_take_aligned(PageHeap* ph, uint32_t count, uint32_t alignment) noexcept nogil:
+    # A run of `count` slices whose address is a multiple of `alignment` (a power of two) slices. Takes a longer run and
+    # gives its ends back untouched.
+    cdef uint32_t slice, first, misfit
+    cdef uint64_t number
+    if alignment <= 1:
+        return page_heap_take(ph, count)
+    slice = SLICE_NONE
+    lock_take(&ph.lock)
+    if count + alignment - 1 >= count and page_heap_take_locked(ph, count + alignment - 1, &slice):
+        number = (<uint64_t><size_t>ph.base >> RT_SLICE_SHIFT) + slice
+        misfit = <uint32_t>((alignment - (number & (alignment - 1))) & (alignment - 1))
+        first = slice + misfit
+        page_heap_mark(ph, slice, misfit, 2)
+        page_heap_mark(ph, first + count, alignment - 1 - misfit, 2)
+        slice = first
+    else:
+        slice = SLICE_NONE
+    lock_drop(&ph.lock)
+    return slice
+
+
+cdef inline void page_heap_give(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
+    # Take back a run after use.
+    lock_take(&ph.lock)
+    page_heap_mark(ph, slice, count, 1)
+    lock_drop(&ph.lock)
+
+
+cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t count, uint32_t more) noexcept nogil:
+    # Lengthen the run [slice, slice + count) in place by `more` slices; 1 when they were free, else 0 and no change.
+    cdef uint32_t end = slice + count
+    cdef uint32_t left = more
+    cdef uint32_t at = end
+    cdef uint32_t s, first, n
+    cdef bint fits
+    lock_take(&ph.lock)
+    fits = end + more >= end and end + more <= ph.opened * SEGMENT_SLICES
+    while left and fits:
+        s = at // SEGMENT_SLICES
+        first = at % SEGMENT_SLICES
+        n = SEGMENT_SLICES - first
+        if n > left:
+            n = left
+        fits = (ph.segments[s].free & mask_run(first, n)) == mask_run(first, n)
+        at += n
+        left -= n
+    if fits:
+        page_heap_mark(ph, end, more, 0)
+    lock_drop(&ph.lock)
+    return fits
+
+
+cdef inline uint64_t page_heap_dirty_in(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
+    # For the owner of a run inside one segment: which of its slices may hold something else than zeros (bit 0 = the
+    # first). Our own bits change only by our own doing, but the word is everybody's: hence the lock.
+    cdef uint64_t dirty
+    lock_take(&ph.lock)
+    dirty = ph.segments[slice // SEGMENT_SLICES].dirty
+    lock_drop(&ph.lock)
+    return (dirty >> (slice % SEGMENT_SLICES)) & mask_low(count)

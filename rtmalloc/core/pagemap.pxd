@@ -1,0 +1,47 @@
+# Who owns an address, and what is there: one 4-byte tag per slice of the arena.
+#
+#     tag = owner << 11 | code        owner: heap id 1..65535, 0 = nobody
+#     code = 0                        free slice, or inside a large block
+#          = class * 16               small class: the byte offset of the class's bin, hence the factor
+#          = TAG_LARGE                first slice of a large block
+#
+# All slices of a span carry the same tag. Another thread's read may be stale in the owner part only: the class cannot
+# change while an object of the span is live, and only a heap's own thread ever writes that heap's id, so a stale tag
+# never equals the reader's own id. That makes  tag - own_tag_base < BIN_END  one test for "mine, small, which class".
+from libc.stdint cimport uint32_t, uint64_t
+
+from rtmalloc.core.arena cimport Arena
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+
+cdef enum:
+    TAG_OWNER_SHIFT = 11
+    TAG_CODE_MASK = 2047
+    TAG_LARGE = 2016            # 126 * 16
+    BIN_BYTES = 16              # sizeof(Bin): the distance of two class codes
+    BIN_END = 2016              # first code that is no small class
+
+
+cdef inline uint32_t tag_make(uint32_t owner, uint32_t class_) noexcept nogil:
+    return owner << TAG_OWNER_SHIFT | class_ * BIN_BYTES
+
+
+cdef inline uint32_t tag_owner(uint32_t tag) noexcept nogil:
+    return tag >> TAG_OWNER_SHIFT
+
+
+cdef inline uint32_t tag_code(uint32_t tag) noexcept nogil:
+    return tag & TAG_CODE_MASK
+
+
+cdef inline uint32_t tag_class(uint32_t tag) noexcept nogil:
+    return (tag & TAG_CODE_MASK) // BIN_BYTES
+
+
+cdef inline uint32_t tag_of_slice(const Arena* a, uint64_t slice) noexcept nogil:
+    return rt_load_relaxed_u32(&a.tags[slice])
+
+
+cdef inline void tag_set(Arena* a, uint32_t slice, uint32_t slices, uint32_t tag) noexcept nogil:
+    cdef uint32_t i
+    for i in range(slices):
+        rt_store_relaxed_u32(&a.tags[slice + i], tag)

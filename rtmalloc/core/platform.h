@@ -1,0 +1,210 @@
+/* All that the allocator asks of the operating system. Nothing above this layer makes a system call, and nothing in it
+ * calls malloc. Linux; the only architecture-specific line is the spin hint. */
+#ifndef RT_PLATFORM_H
+#define RT_PLATFORM_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* Zeroed, readable and writable memory at any address, not counted against overcommit until touched; NULL on failure.
+ * errno is the caller's: a failed attempt leaves it as it was. */
+static inline void *rt_os_map(size_t bytes) {
+    int saved = errno;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* The same at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know
+ * MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
+static inline int rt_os_map_at(void *where, size_t bytes) {
+    int saved = errno;
+    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    errno = saved;
+    if (p == where) return 0;
+    if (p != MAP_FAILED) munmap(p, bytes);
+    return -1;
+}
+
+static inline void rt_os_unmap(void *p, size_t bytes) {
+    int saved = errno;
+    munmap(p, bytes);
+    errno = saved;
+}
+
+/* Give the pages back; they read as zero afterwards. 0 on success. */
+static inline int rt_os_discard(void *p, size_t bytes) {
+    int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
+    errno = saved;
+    return r;
+}
+
+/* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
+static inline int rt_os_discard_lazily(void *p, size_t bytes) {
+    int saved = errno, r = madvise(p, bytes, MADV_FREE);
+    errno = saved;
+    return r;
+}
+
+static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
+    int saved = errno;
+    madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+/* Fault the pages in with one call; 0 on success (Linux 5.14). */
+static inline int rt_os_populate(void *p, size_t bytes) {
+    int saved = errno, r = madvise(p, bytes, MADV_POPULATE_WRITE);
+    errno = saved;
+    return r;
+}
+
+static inline void rt_os_protect(void *p, size_t bytes, int accessible) {
+    int saved = errno;
+    mprotect(p, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
+    errno = saved;
+}
+
+/* Move or grow a mapping of its own; NULL on failure, the old one then untouched. */
+static inline void *rt_os_remap(void *p, size_t old_bytes, size_t new_bytes) {
+    int saved = errno;
+    void *q = mremap(p, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    errno = saved;
+    return q == MAP_FAILED ? NULL : q;
+}
+
+/* Move the pages of part of a mapping to a new mapping; the old range stays mapped and reads as zero (Linux 5.7). */
+static inline void *rt_os_move_pages(void *p, size_t bytes) {
+    int saved = errno;
+    void *q = mremap(p, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+    errno = saved;
+    return q == MAP_FAILED ? NULL : q;
+}
+
+/* Undo rt_os_move_pages: the first `bytes` of the mapping at `q` go back to `home`. 0 on success. */
+static inline int rt_os_move_back(void *q, size_t mapped, void *home, size_t bytes) {
+    int saved = errno;
+    void *p = mremap(q, mapped, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, home);
+    errno = saved;
+    return p == home ? 0 : -1;
+}
+
+/* Name the mapping in /proc/PID/maps; old kernels refuse, which does no harm. */
+static inline void rt_os_name(void *p, size_t bytes, const char *name) {
+    int saved = errno;
+    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, bytes, name);
+    errno = saved;
+}
+
+/* Bytes of [p, p + bytes) that are resident; pages are asked for in pieces that fit a small stack buffer. */
+static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
+    unsigned char present[1024];
+    size_t total = 0;
+    int saved = errno;
+    while (bytes) {
+        size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
+        if (mincore(p, piece, present) == 0)
+            for (size_t i = 0; i < (piece + page - 1) / page; i++) total += (present[i] & 1) * page;
+        p += piece;
+        bytes -= piece;
+    }
+    errno = saved;
+    return total;
+}
+
+static inline size_t rt_os_page_size(void) {
+    size_t page = getauxval(AT_PAGESZ);
+    return page ? page : 4096;
+}
+
+static inline size_t rt_os_ram_bytes(void) {
+    struct sysinfo info;
+    return sysinfo(&info) == 0 ? (size_t)info.totalram * info.mem_unit : (size_t)1 << 32;
+}
+
+/* The limit on address space in bytes, or SIZE_MAX for none. */
+static inline size_t rt_os_address_space_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    return limit.rlim_cur;
+}
+
+/* Milliseconds of a monotonic clock of about 4 ms grain: a few ns, no system call. */
+static inline uint64_t rt_os_clock_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static inline uint64_t rt_os_random(void) {
+    const uint64_t *bytes = (const uint64_t *)getauxval(AT_RANDOM);
+    return bytes ? bytes[1] : 0x9E3779B97F4A7C15u;
+}
+
+static inline void rt_os_futex_wait(uint32_t *word, uint32_t seen) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL);
+    errno = saved;
+}
+
+static inline void rt_os_futex_wake(uint32_t *word, int count) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
+    errno = saved;
+}
+
+static inline void rt_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Write a short message to stderr without stdio, whose buffers would come from malloc. */
+static inline void rt_os_complain(const char *text, size_t length) {
+    int saved = errno;
+    while (length) {
+        ssize_t n = write(STDERR_FILENO, text, length);
+        if (n <= 0) break;
+        text += n;
+        length -= (size_t)n;
+    }
+    errno = saved;
+}
+
+static inline void rt_set_errno(int value) { errno = value; }
+static inline int rt_get_errno(void) { return errno; }
+#endif

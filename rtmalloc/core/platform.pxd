@@ -1,0 +1,32 @@
+# The operating system: platform.h holds the calls, this file their names. Only this layer makes system calls.
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from "platform.h" nogil:
+    void* rt_os_map(size_t bytes) noexcept
+    int rt_os_map_at(void* where, size_t bytes) noexcept
+    void rt_os_unmap(void* p, size_t bytes) noexcept
+    int rt_os_discard(void* p, size_t bytes) noexcept
+    int rt_os_discard_lazily(void* p, size_t bytes) noexcept
+    void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
+    int rt_os_populate(void* p, size_t bytes) noexcept
+    void rt_os_protect(void* p, size_t bytes, bint accessible) noexcept
+    void* rt_os_remap(void* p, size_t old_bytes, size_t new_bytes) noexcept
+    void* rt_os_move_pages(void* p, size_t bytes) noexcept
+    int rt_os_move_back(void* q, size_t mapped, void* home, size_t bytes) noexcept
+    void rt_os_name(void* p, size_t bytes, const char* name) noexcept
+    size_t rt_os_resident(char* p, size_t bytes, size_t page) noexcept
+    size_t rt_os_page_size() noexcept
+    size_t rt_os_ram_bytes() noexcept
+    size_t rt_os_address_space_limit() noexcept
+    uint64_t rt_os_clock_ms() noexcept
+    uint64_t rt_os_random() noexcept
+    void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
+    void rt_os_futex_wake(uint32_t* word, int count) noexcept
+    void rt_cpu_relax() noexcept
+    void rt_os_complain(const char* text, size_t length) noexcept
+    void rt_set_errno(int value) noexcept
+    int rt_get_errno() noexcept
+    void abort() noexcept
+    enum:
+        ENOMEM
+        EINVAL

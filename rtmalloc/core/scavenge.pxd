@@ -1,0 +1,84 @@
+# What a heap gives back by itself: once per epoch it looks at what its bins did not need, at its sender's cache and at
+# some of its own spans. Without this, bins in balance would keep their content, and a span whose last objects lie in its
+# owner's own bin would never be seen to be empty.
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+
+from rtmalloc.core.atomics cimport rt_load_relaxed_u64, rt_swap_if_u64
+from rtmalloc.core.attributes cimport cold_void
+from rtmalloc.core.heap cimport (
+    Bin, Heap, Source, bin_flush, bin_length, bin_shrink, heap_excess_flush, heap_mail_read, heap_remote_flush,
+    heap_span_settle,
+)
+from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
+from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.store cimport Store
+from rtmalloc.core.transfer_cache cimport transfer_drain
+
+cdef enum:
+    SWEEP_SPANS = 64           # own spans looked at per epoch: bounds the pause to a few microseconds
+
+
+cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
+    # A bin that was refilled was empty in this epoch: its low-water mark is 0 and it keeps all. Otherwise half of what it
+    # held all the time goes, and all of it after idle_epochs without a refill.
+    cdef Bin* b = &h.bins[class_]
+    cdef Source* source = &h.sources[class_]
+    cdef int32_t length = bin_length(b)
+    cdef int32_t low
+    if b.refills:
+        b.refills = 0
+        b.idle = 0
+        source.low = <uint32_t>length
+        return
+    b.idle += 1
+    if b.idle >= h.store.options.value[RT_OPTION_idle_epochs]:
+        bin_flush(h, class_, 0)
+        bin_shrink(h, class_, 0)
+        b.idle = 0
+    else:
+        low = length if length < <int32_t>source.low else <int32_t>source.low
+        if low > 0:
+            bin_flush(h, class_, length - (low + 1) // 2)
+            if bin_length(b) <= b.max_length // 2:
+                bin_shrink(h, class_, b.max_length // 2)
+    source.low = <uint32_t>bin_length(b)
+
+
+cdef inline void heap_sweep(Heap* h) noexcept nogil:
+    # Look at a bounded number of own spans, going round: finds spans that came to be usable or whole without a hint.
+    cdef Span* s = h.sweep
+    cdef uint32_t i
+    for i in range(SWEEP_SPANS):
+        if s == NULL:
+            break
+        # Settling may release s; heap_disown then moves the cursor along.
+        h.sweep = s
+        heap_span_settle(h, s)
+        s = s.own_next if h.sweep == s else h.sweep
+    h.sweep = s if s != NULL else h.owned
+
+
+cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
+    # One epoch of one heap; `now` in milliseconds of the monotonic clock.
+    cdef uint32_t c
+    h.counters.epochs += 1
+    h.epoch_at = now + h.store.options.value[RT_OPTION_epoch_ms]
+    for c in range(1, RT_CLASS_COUNT):
+        if h.sources[c].excess.span != NULL:
+            heap_excess_flush(h, &h.sources[c])
+        if h.bins[c].max_length:
+            bin_epoch(h, c)
+    heap_remote_flush(h)
+    if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
+        heap_mail_read(h, False)
+    heap_sweep(h)
+
+
+cdef inline cold_void store_epoch(Store* store, uint64_t now) noexcept nogil:
+    # What belongs to nobody in particular: one of the ticking threads does it, once per epoch.
+    cdef uint64_t due = rt_load_relaxed_u64(&store.epoch_at)
+    if now < due or not rt_swap_if_u64(&store.epoch_at, &due, now + store.options.value[RT_OPTION_epoch_ms]):
+        return
+    transfer_drain(&store.transfer, &store.arena.pages, False)

@@ -1,0 +1,58 @@
+# A segment: 2 MiB of the arena as 64 slices, whose state is four words.
+#
+# For each slice, as bits of the four words:
+#
+#     free  dirty  old  muzzy
+#      0      d     -     0     in use (or being purged); d tells whether it held old data when it was taken
+#      1      0     0     0     clean: never touched since it was mapped or discarded, so it reads as zero
+#      1      1     0     0     dirty, freed since the last decay step
+#      1      1     1     0     dirty, and older than one decay step: the next one purges it
+#      1      1     o     1     muzzy: handed to the kernel by MADV_FREE; content unknown, still counted as resident
+#
+# Hence  old & free <= dirty,  muzzy <= free & dirty,  and neighbouring free slices are one free run without more ado.
+# All of it is read and written under the page heap's lock, except that the owner of a used slice reads its `dirty` bit.
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum:
+    SEGMENT_SLICES = 64
+
+cdef struct Segment:
+    uint64_t free        # 1 = nobody's
+    uint64_t dirty       # 1 = may hold something else than zeros
+    uint64_t old         # 1 = was dirty already at the last decay step
+    uint64_t muzzy       # 1 = given up with MADV_FREE
+    uint32_t level_free  # run_level(free), as the page heap's summaries have it
+    uint32_t level_dirty # run_level(free & dirty)
+    uint32_t mapped      # 0 = no memory here (an arena that maps on demand; its `free` is then 0)
+    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for
+
+
+cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:
+    # The relations above, for debug builds and the tests.
+    return (s.old & s.free & ~s.dirty) == 0 and (s.muzzy & ~(s.free & s.dirty)) == 0
+
+
+cdef inline void segment_take(Segment* s, uint64_t mask) noexcept nogil:
+    # `mask` slices leave the free set; their dirty bits stay, to tell calloc what is not zero.
+    s.free &= ~mask
+    s.old &= ~mask
+    s.muzzy &= ~mask
+
+
+cdef inline void segment_give(Segment* s, uint64_t mask) noexcept nogil:
+    # `mask` slices come back after use.
+    s.free |= mask
+    s.dirty |= mask
+    s.old &= ~mask
+
+
+cdef inline void segment_give_untouched(Segment* s, uint64_t mask) noexcept nogil:
+    # `mask` slices come back as they were taken: nobody wrote to them.
+    s.free |= mask
+
+
+cdef inline uint64_t segment_decay(Segment* s) noexcept nogil:
+    # One decay step: what was dirty a whole step ago is due; what is dirty now will be.
+    cdef uint64_t due = s.free & s.dirty & s.old
+    s.old = s.free & s.dirty
+    return due

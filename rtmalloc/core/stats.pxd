@@ -1,0 +1,123 @@
+# Numbers about the whole allocator, gathered on demand by walking tags and bitmaps: nothing here is counted on a fast
+# path. The walk takes no lock, so under load the numbers are those of slightly different instants.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from rtmalloc.core.arena cimport arena_address
+from rtmalloc.core.atomics cimport rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64
+from rtmalloc.core.bitmap cimport rt_count_bits
+from rtmalloc.core.heap cimport Heap, HeapCounters
+from rtmalloc.core.lock cimport lock_drop, lock_take
+from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice
+from rtmalloc.core.platform cimport rt_os_resident
+from rtmalloc.core.segment cimport SEGMENT_SLICES
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.thread cimport Allocator
+
+cdef extern from "config.h":
+    enum:
+        RT_SLICE_BYTES
+        RT_SLICE_SHIFT
+
+cdef struct Stats:
+    # All in bytes unless said otherwise.
+    uint64_t allocated         # in blocks that programs hold, at their usable size (objects in bins count as held)
+    uint64_t cached            # capacity granted to all bins: an upper bound of what they hold
+    uint64_t active            # slices and mappings in use
+    uint64_t dirty             # free slices that may be resident
+    uint64_t resident          # pages of arena and giants that the kernel has backed
+    uint64_t metadata          # resident pages of the tables, and heaps
+    uint64_t reserved          # address space of the arena
+    uint64_t giants            # in mappings of their own
+    uint64_t spans             # number of spans
+    uint64_t large_blocks      # number of large blocks in the arena
+    uint64_t threads           # threads that have a heap now
+    uint64_t heaps             # heaps ever made
+    uint64_t purge_calls       # madvise calls
+    uint64_t purged            # bytes given back by them
+    uint64_t spans_formed
+    uint64_t spans_released
+    uint64_t transfer_hits
+    uint64_t transfer_misses
+    uint64_t adopted           # spans taken from the central store
+    uint64_t abandoned         # spans left there by exiting threads
+    uint64_t remaps            # large blocks moved by page tables
+    HeapCounters counters      # summed over all heaps
+
+
+cdef inline void stats_add_counters(HeapCounters* sum, const HeapCounters* one) noexcept nogil:
+    # HeapCounters is nothing but 64-bit counters.
+    cdef uint64_t* total = <uint64_t*>sum
+    cdef const uint64_t* part = <const uint64_t*>one
+    cdef size_t i
+    for i in range(sizeof(HeapCounters) // sizeof(uint64_t)):
+        total[i] += part[i]
+
+
+cdef inline void stats_walk(Allocator* a, Stats* st) noexcept nogil:
+    cdef uint64_t slice = 0
+    cdef uint64_t end = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint32_t tag, class_, w, objects, free
+    cdef Span* s
+    while slice < end:
+        tag = tag_of_slice(&a.store.arena, slice)
+        s = &a.store.arena.spans[slice]
+        class_ = tag_class(tag)
+        if tag_code(tag) == TAG_LARGE:
+            st.large_blocks += 1
+            st.allocated += <uint64_t>s.slices << RT_SLICE_SHIFT
+        elif 0 < class_ < RT_CLASS_COUNT and rt_load_relaxed_u32(&s.index) == slice:
+            objects = rt_load_relaxed_u16(&s.objects)
+            free = 0
+            for w in range((objects + 63) // 64):
+                free += rt_count_bits(rt_load_relaxed_u64(&s.bits[w]))
+            st.spans += 1
+            st.allocated += <uint64_t>(objects - free) * rt_class_size[class_]
+        slice += 1
+
+
+cdef inline void stats_gather(Allocator* a, Stats* st) noexcept nogil:
+    # Fill `st`, which the caller has zeroed. The allocator is open.
+    cdef uint32_t i
+    cdef size_t page = a.store.arena.page_bytes
+    cdef size_t opened = <size_t>a.store.arena.pages.opened * SEGMENT_SLICES * RT_SLICE_BYTES
+    stats_walk(a, st)
+    st.giants = rt_load_relaxed_u64(&a.giants.bytes)
+    st.allocated += st.giants
+    st.cached = rt_load_relaxed_u64(&a.store.cached_bytes)
+    lock_take(&a.store.arena.pages.lock)
+    st.active = (a.store.arena.pages.used_slices << RT_SLICE_SHIFT) + st.giants
+    st.dirty = a.store.arena.pages.dirty_slices << RT_SLICE_SHIFT
+    lock_drop(&a.store.arena.pages.lock)
+    st.resident = rt_os_resident(a.store.arena.base, opened, page) + st.giants
+    st.metadata = stats_metadata(a)
+    st.reserved = a.store.arena.slice_count << RT_SLICE_SHIFT
+    st.purge_calls = a.purge.calls
+    st.purged = a.purge.slices << RT_SLICE_SHIFT
+    st.spans_formed = a.store.spans_formed
+    st.spans_released = a.store.spans_released
+    st.transfer_hits = a.store.transfer.hits
+    st.transfer_misses = a.store.transfer.misses
+    st.remaps = a.giants.moved
+    for i in range(RT_CLASS_COUNT):
+        st.adopted += a.store.central[i].adopted
+        st.abandoned += a.store.central[i].abandoned
+    lock_take(&a.heaps_lock)
+    st.heaps = a.heap_count
+    st.threads = a.threads_started - a.threads_ended
+    for i in range(1, a.heap_count + 1):
+        stats_add_counters(&st.counters, &a.heaps[i].counters)
+    lock_drop(&a.heaps_lock)
+
+
+cdef inline uint64_t stats_metadata(Allocator* a) noexcept nogil:
+    # What the tables take: only the part for opened segments, beyond which nothing is touched.
+    cdef uint64_t slices = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint64_t total = a.heap_count * sizeof(Heap)
+    cdef size_t page = a.store.arena.page_bytes
+    total += rt_os_resident(<char*>a.store.arena.spans, (slices * sizeof(Span) + page) & ~(page - 1), page)
+    total += rt_os_resident(
+        <char*>(<size_t>a.store.arena.bits & ~(page - 1)), (slices * (RT_SLICE_BYTES // 128) + 2 * page) & ~(page - 1), page
+    )
+    total += rt_os_resident(<char*>(<size_t>a.store.arena.tags & ~(page - 1)), (slices * 4 + 2 * page) & ~(page - 1), page)
+    return total

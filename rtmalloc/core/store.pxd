@@ -1,0 +1,133 @@
+# What all threads share: the arena with its page heap, the transfer cache, the central stores, the options. And the
+# life of a span between them: formed from slices, owned, abandoned, adopted, released.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from rtmalloc.core.arena cimport Arena, arena_span_new
+from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.attributes cimport slow_int, slow_pointer
+from rtmalloc.core.central cimport CLASSES_MOST, Central
+from rtmalloc.core.lock cimport lock_drop, lock_take
+from rtmalloc.core.options cimport Options, RT_OPTION_transfer_kib
+from rtmalloc.core.page_heap cimport SLICE_NONE, page_heap_dirty_in, page_heap_give, page_heap_take
+from rtmalloc.core.pagemap cimport tag_make, tag_of_slice, tag_set
+from rtmalloc.core.size_class cimport rt_class_size, rt_class_slices
+from rtmalloc.core.span cimport (
+    SPAN_CURRENT, SPAN_LISTED, SPAN_NONE, SPAN_UNLISTED, Span, span_claim_all, span_form, span_has_free,
+    span_is_whole,
+)
+from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
+from rtmalloc.core.transfer_cache cimport TransferCache, transfer_give, transfer_take
+
+cdef extern from "config.h":
+    enum:
+        RT_SLICE_BYTES
+
+cdef struct Store:
+    Arena arena
+    TransferCache transfer
+    Central central[CLASSES_MOST]
+    Options options
+    uint64_t cached_bytes      # capacity that all heaps' bins have been granted (atomic), <= total_kib
+    uint64_t epoch_at          # clock, in ms, of the next look at the shared tiers
+    uint64_t spans_formed      # counters, not exact under races
+    uint64_t spans_released
+
+
+cdef inline uint32_t span_slice(const Store* store, const Span* s) noexcept nogil:
+    # The slice whose entry `s` is: true of any entry, whatever became of the span.
+    return <uint32_t>(s - store.arena.spans)
+
+
+cdef inline slow_pointer store_span_new(Store* store, uint32_t owner, uint32_t class_) noexcept nogil:
+    # A new span of `class_` for heap `owner`, all objects free, or NULL when the arena is full.
+    cdef uint32_t slices = rt_class_slices[class_]
+    cdef uint32_t slice = transfer_take(&store.transfer, slices)
+    cdef bint zeroed = False
+    cdef Span* s
+    if slice == SLICE_NONE:
+        slice = page_heap_take(&store.arena.pages, slices)
+        if slice == SLICE_NONE:
+            return NULL
+        zeroed = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
+    s = arena_span_new(&store.arena, slice, slices)
+    s.state = SPAN_CURRENT
+    span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
+    tag_set(&store.arena, slice, slices, tag_make(owner, class_))
+    rt_add_u64(&store.spans_formed, 1)
+    return s
+
+
+cdef inline void store_span_release(Store* store, Span* s) noexcept nogil:
+    # Take back a span whose objects we have all claimed, and that is in no list any more.
+    cdef uint32_t slice = span_slice(store, s)
+    cdef uint32_t slices = s.slices
+    cdef uint32_t room = <uint32_t>(store.options.value[RT_OPTION_transfer_kib] * 1024 // (slices * RT_SLICE_BYTES))
+    s.state = SPAN_NONE
+    tag_set(&store.arena, slice, slices, 0)
+    rt_add_u64(&store.spans_released, 1)
+    if not transfer_give(&store.transfer, slice, slices, room):
+        page_heap_give(&store.arena.pages, slice, slices)
+
+
+cdef inline bint central_settle(Store* store, Span* s, uint32_t class_) noexcept nogil:
+    # Under the class lock, for an unowned span: release it if it is whole (True), else list it if it has become usable.
+    # A claim that fails was raced by a page purger or a free; look again, because theirs may have been the last object.
+    cdef Central* central = &store.central[class_]
+    while span_is_whole(s):
+        if span_claim_all(s):
+            if s.state == SPAN_LISTED:
+                span_queue_remove(&central.queue, s)
+                rt_store_relaxed_u32(&central.count, central.count - 1)
+            store_span_release(store, s)
+            return True
+    if s.state == SPAN_UNLISTED and span_has_free(s):
+        s.state = SPAN_LISTED
+        span_queue_insert(&central.queue, s)
+        rt_store_relaxed_u32(&central.count, central.count + 1)
+    return False
+
+
+cdef inline slow_int central_event(Store* store, Span* s, uint32_t class_) noexcept nogil:
+    # Something came home to a span that was unowned and of `class_` a moment ago. 1 when that is still so and the span
+    # is settled, 0 when it has an owner now or is gone: the caller looks at the tag again.
+    cdef Central* central = &store.central[class_]
+    cdef bint still
+    lock_take(&central.lock)
+    # The tag may have changed before we had the lock, even into another span of the same class: that is then one whose
+    # settling is just as welcome. Tags come from and go to "unowned" only under this lock.
+    still = tag_of_slice(&store.arena, span_slice(store, s)) == tag_make(0, class_) and s.index == span_slice(store, s)
+    if still:
+        central_settle(store, s, class_)
+    lock_drop(&central.lock)
+    return still
+
+
+cdef inline void central_abandon(Store* store, Span* s) noexcept nogil:
+    # The owner gives the span up; it is in none of its lists any more.
+    cdef uint32_t class_ = s.class_
+    cdef Central* central = &store.central[class_]
+    lock_take(&central.lock)
+    s.state = SPAN_UNLISTED
+    central.abandoned += 1
+    tag_set(&store.arena, span_slice(store, s), s.slices, tag_make(0, class_))
+    # After the tag: an object that comes home from here on finds the span unowned and waits for this lock; one that
+    # came before is seen now.
+    central_settle(store, s, class_)
+    lock_drop(&central.lock)
+
+
+cdef inline slow_pointer central_adopt(Store* store, uint32_t owner, uint32_t class_) noexcept nogil:
+    # The lowest unowned span of `class_`, now owned by heap `owner`; NULL when there is none.
+    cdef Central* central = &store.central[class_]
+    cdef Span* s
+    if rt_load_relaxed_u32(&central.count) == 0:
+        return NULL
+    lock_take(&central.lock)
+    s = span_queue_take(&central.queue)
+    if s != NULL:
+        rt_store_relaxed_u32(&central.count, central.count - 1)
+        central.adopted += 1
+        s.state = SPAN_CURRENT
+        tag_set(&store.arena, span_slice(store, s), s.slices, tag_make(owner, class_))
+    lock_drop(&central.lock)
+    return s

@@ -1,0 +1,220 @@
+# Threads and their heaps: a thread gets one when it first needs it, and leaves it behind clean when it ends.
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from rtmalloc.core.arena cimport arena_open
+from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_store_release_u32
+from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
+from rtmalloc.core.heap cimport (
+    BINS_OFFSET, HEAP_BEAT, Heap, heap_disown, heap_flush, heap_mail_read,
+)
+from rtmalloc.core.large cimport Giants
+from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
+from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
+from rtmalloc.core.options cimport (
+    RT_OPTION_epoch_ms, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
+)
+from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
+from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map
+from rtmalloc.core.purge cimport Purge
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.store cimport Store, central_abandon
+
+cdef extern from "tls.h" nogil:
+    enum:
+        RT_HEAP_BYTES
+        RT_ALLOCATOR_BYTES
+    ctypedef struct rt_heap_storage:
+        pass
+    rt_heap_storage rt_heap_empty
+    rt_heap_storage rt_heap_late
+    char rt_allocator_storage[]
+    void* rt_tls_get() noexcept
+    void rt_tls_set(void* heap) noexcept
+    ctypedef void (*rt_destructor)(void*) noexcept nogil
+    int rt_exit_key_open(rt_destructor f) noexcept
+    void rt_exit_key_set(void* value) noexcept
+
+cdef enum:
+    HEAP_CHUNK = 8             # heaps mapped at a time
+
+ctypedef void (*allocator_hook)() noexcept nogil
+
+cdef struct Allocator:
+    Store store
+    Giants giants
+    Purge purge
+    uint32_t ready             # 1 when all else may be used
+    Lock opening               # held while the allocator is set up
+    Lock heaps_lock            # guards what follows
+    uint32_t heap_count        # ids 1..heap_count have a heap
+    Heap* pool                 # heaps without a thread, linked by pool_next
+    Heap** heaps               # [heap_limit + 1], by id
+    char* heap_memory          # where the next heaps come from ...
+    uint32_t heap_room         # ... and how many fit
+    Lock late_lock             # guards the shared heap of threads that have passed their exit
+    Heap* late
+    allocator_hook on_open     # called once when the allocator is ready
+    uint64_t threads_started   # heaps handed to threads
+    uint64_t threads_ended
+
+
+cdef inline Allocator* allocator() noexcept nogil:
+    # The one instance of this library.
+    return <Allocator*>rt_allocator_storage
+
+
+cdef inline Heap* thread_heap() noexcept nogil:
+    return <Heap*>rt_tls_get()
+
+
+cdef inline bint heap_is_real(const Heap* h) noexcept nogil:
+    return <void*>h != <void*>&rt_heap_empty and <void*>h != <void*>&rt_heap_late
+
+
+cdef inline cold_void options_from_environment(Allocator* a) noexcept nogil:
+    cdef const char* text
+    options_preset(&a.store.options)
+    if rt_environment_is_ready():
+        text = getenv(b"RTMALLOC_OPTIONS")
+        if text != NULL:
+            options_read(&a.store.options, text)
+
+
+cdef inline cold_int allocator_open() noexcept nogil:
+    # Set the allocator up if it is not; 1, or 0 when there is no address space for it. Uses nothing that allocates.
+    cdef Allocator* a = allocator()
+    cdef bint opened = False
+    RT_STATIC_ASSERT(sizeof(Heap) <= RT_HEAP_BYTES)
+    RT_STATIC_ASSERT(sizeof(Allocator) <= RT_ALLOCATOR_BYTES)
+    if rt_load_acquire_u32(&a.ready):
+        return 1
+    lock_take(&a.opening)
+    if not a.ready:
+        options_from_environment(a)
+        if arena_open(&a.store.arena):
+            a.heaps = <Heap**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
+            if a.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
+                rt_store_release_u32(&a.ready, 1)
+                opened = True
+    lock_drop(&a.opening)
+    if opened and a.on_open != NULL:
+        # Registers what lies above this layer (fork handlers). That may allocate: everything works by now.
+        a.on_open()
+    return rt_load_acquire_u32(&a.ready)
+
+
+cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
+    # A new heap with the next id, under heaps_lock; NULL when ids or memory are used up.
+    cdef Heap* h
+    cdef size_t bytes = (sizeof(Heap) + 127) & ~<size_t>127
+    if a.heap_count >= a.store.arena.heap_limit:
+        return NULL
+    if a.heap_room == 0:
+        a.heap_memory = <char*>rt_os_map(HEAP_CHUNK * bytes)
+        if a.heap_memory == NULL:
+            return NULL
+        a.heap_room = HEAP_CHUNK
+    h = <Heap*>a.heap_memory
+    a.heap_memory += bytes
+    a.heap_room -= 1
+    a.heap_count += 1
+    h.id = a.heap_count
+    h.tag_base = h.id << TAG_OWNER_SHIFT
+    h.store = &a.store
+    a.heaps[h.id] = h
+    return h
+
+
+cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
+    # A clean heap for somebody; NULL when there is none left.
+    cdef Heap* h
+    lock_take(&a.heaps_lock)
+    h = a.pool
+    if h != NULL:
+        a.pool = h.pool_next
+    else:
+        h = heap_create(a)
+    if h != NULL:
+        h.live = 1
+        a.threads_started += 1
+    lock_drop(&a.heaps_lock)
+    if h != NULL:
+        h.beat = HEAP_BEAT
+        h.remote_room = a.store.options.value[RT_OPTION_remote_kib] * 1024
+        h.epoch_at = rt_os_clock_ms() + a.store.options.value[RT_OPTION_epoch_ms]
+        mailbox_open(mailbox_of(&a.store.arena, h.id))
+    return h
+
+
+cdef inline cold_pointer thread_heap_open() noexcept nogil:
+    # The calling thread's heap, made now if it has none; NULL for a thread that has passed its exit, or when no heap is
+    # left: it then shares the late heap (late_heap_take).
+    cdef Heap* h = thread_heap()
+    if heap_is_real(h):
+        return h
+    if <void*>h == <void*>&rt_heap_late or not allocator_open():
+        return NULL
+    # Opening registers fork handlers, which may allocate: then there is a heap by now.
+    h = thread_heap()
+    if heap_is_real(h):
+        return h
+    h = heap_acquire(allocator())
+    if h == NULL:
+        return NULL
+    rt_tls_set(h)
+    # May allocate in threads with many keys, which by now works.
+    rt_exit_key_set(h)
+    return h
+
+
+cdef inline void heap_leave(Heap* h) noexcept nogil:
+    # Give up everything: bins and caches to the spans, empty spans to the page heap, the others to the central store.
+    # The mailbox closes last, when no tag names this heap any more, so that no hint can be left behind in it.
+    cdef Span* s
+    cdef uint32_t c
+    heap_flush(h)
+    while h.owned != NULL:
+        s = h.owned
+        heap_disown(h, s)
+        central_abandon(h.store, s)
+    h.sweep = NULL
+    for c in range(RT_CLASS_COUNT):
+        h.sources[c].current = NULL
+        h.sources[c].partial = NULL
+        h.sources[c].word = 0
+        h.bins[c].idle = 0
+        h.bins[c].refills = 0
+    heap_mail_read(h, True)
+
+
+cdef inline void thread_exit(void* heap) noexcept nogil:
+    # The pthread key's destructor. Destructors that run after it may still allocate and free: they find the late heap.
+    cdef Allocator* a = allocator()
+    cdef Heap* h = <Heap*>heap
+    rt_tls_set(&rt_heap_late)
+    heap_leave(h)
+    lock_take(&a.heaps_lock)
+    h.live = 0
+    h.pool_next = a.pool
+    a.pool = h
+    a.threads_ended += 1
+    lock_drop(&a.heaps_lock)
+
+
+cdef inline Heap* late_heap_take() noexcept nogil:
+    # The heap shared by threads that have none, locked; NULL when there is no memory for it.
+    cdef Allocator* a = allocator()
+    if not allocator_open():
+        return NULL
+    lock_take(&a.late_lock)
+    if a.late == NULL:
+        a.late = heap_acquire(a)
+        if a.late == NULL:
+            lock_drop(&a.late_lock)
+    return a.late
+
+
+cdef inline void late_heap_drop() noexcept nogil:
+    lock_drop(&allocator().late_lock)
