@@ -1,4 +1,5 @@
 """`python -m bench_harness`: the same as the `bench-harness` command."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """From a result file's cells to rows: per group and contender the summaries, and comparisons with a base."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -82,7 +83,9 @@ def one_machine(results: Results, machine: str | None = None) -> Results:
     """
     ids = list(results.machines)
     if machine is None and len(ids) > 1:
-        named = ", ".join(f"{i} ({results.machines[i]['cpu']}, {results.machines[i]['cores']} cores)" for i in ids)
+        named = ", ".join(
+            f"{i} ({results.machines[i]['cpu']}, {results.machines[i]['cores']} cores)" for i in ids
+        )
         raise UsageError(f"the file holds several machine types, name one with --machine: {named}")
     chosen = machine or ids[0]
     if chosen not in ids:
@@ -149,8 +152,10 @@ def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
     families = {name: entry["family"] for name, entry in results.header["allocators"].items()}
     table = []
     for (label, threads), contenders in groups.items():
-        rows = [_row(name, families.get(cells[0]["allocator"], ""), cells)
-                for name, cells in sorted(contenders.items(), key=lambda item: _order(item[0]))]
+        rows = [
+            _row(name, families.get(cells[0]["allocator"], ""), cells)
+            for name, cells in sorted(contenders.items(), key=lambda item: _order(item[0]))
+        ]
         workload = next(iter(contenders.values()))[0]["workload"]
         table.append(GroupRows(label, threads, results.header["workloads"][workload]["operation"], rows))
     if base is not None:
@@ -166,8 +171,13 @@ def _compare_with(table: Sequence[GroupRows], base: str) -> None:
             continue
         for row in group.competitors:
             if row is not reference:
-                pairs.append((row, statistics.compare(row.series("throughput"), reference.series("throughput")),
-                              statistics.compare(row.series("peak_rss_bytes"), reference.series("peak_rss_bytes"))))
+                pairs.append(
+                    (
+                        row,
+                        statistics.compare(row.series("throughput"), reference.series("throughput")),
+                        statistics.compare(row.series("peak_rss_bytes"), reference.series("peak_rss_bytes")),
+                    )
+                )
     speeds = statistics.control_errors([speed for _, speed, _ in pairs])
     sizes = statistics.control_errors([size for _, _, size in pairs])
     for (row, _, _), speed, size in zip(pairs, speeds, sizes, strict=True):
@@ -179,8 +189,11 @@ def geometric_means(table: Sequence[GroupRows], base: str) -> dict[str, tuple[fl
 
     Only groups in which every contender ran without a failure count, so that nobody gains by crashing.
     """
-    whole = [g for g in table if g.row(base) is not None
-             and all(r.throughput is not None and not r.failures for r in g.competitors)]
+    whole = [
+        g
+        for g in table
+        if g.row(base) is not None and all(r.throughput is not None and not r.failures for r in g.competitors)
+    ]
     names = {r.contender for g in whole for r in g.competitors if r.contender != base}
     means = {}
     for name in sorted(names, key=_order):

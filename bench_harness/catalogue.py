@@ -1,10 +1,11 @@
 """The workloads: found by looking into the folder, described by themselves."""
+
 from __future__ import annotations
 
 import ast
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ class Parameter:
             value = float("nan")
         whole = self.kind == "integer"
         if not self.smallest <= value <= self.largest or (whole and value != int(value)):
-            raise UsageError(f"{self.name}={text}: must be a {'whole ' if whole else ''}number from "
-                             f"{self.smallest:.10g} to {self.largest:.10g} {self.unit}".rstrip())
+            raise UsageError(
+                f"{self.name}={text}: must be a {'whole ' if whole else ''}number from "
+                f"{self.smallest:.10g} to {self.largest:.10g} {self.unit}".rstrip()
+            )
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,48 @@ class Workload:
         known = {p.name: p for p in self.parameters if p.name not in COMMON}
         for name, text in values.items():
             if name not in known:
-                raise UsageError(f"workload {self.name} has no parameter {name}; valid are {', '.join(known)}")
+                raise UsageError(
+                    f"workload {self.name} has no parameter {name}; valid are {', '.join(known)}"
+                )
             known[name].check(text)
 
-    def has(self, parameter: str) -> bool:
-        """True when the workload takes this parameter."""
-        return any(p.name == parameter for p in self.parameters)
+    def thread_counts(self, wanted: Sequence[int]) -> list[int]:
+        """Those of the wanted numbers of threads that the workload can run; one thread when it can run none."""
+        most = next((p.largest for p in self.parameters if p.name == "threads"), 1)
+        return [n for n in wanted if n <= most] or [1]
 
 
 def _parameter(fields: Mapping[str, Any]) -> Parameter:
     if "choices" in fields:
         choices = tuple(fields["choices"].split("|"))
         return Parameter(fields["name"], fields["help"], kind="choice", default=choices[0], choices=choices)
-    return Parameter(fields["name"], fields["help"], fields["unit"], fields["type"], fields["default"],
-                     fields["smallest"], fields["largest"])
+    return Parameter(
+        fields["name"],
+        fields["help"],
+        fields["unit"],
+        fields["type"],
+        fields["default"],
+        fields["smallest"],
+        fields["largest"],
+    )
 
 
 def _native(source: Path) -> Workload:
     executable = BIN / source.stem
     try:
-        said = subprocess.run([str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True)
+        said = subprocess.run(
+            [str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True
+        )
         fields = json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise HarnessError(f"workload {source.stem} does not describe itself ({error}); "
-                           "run python -m bench_harness.native.build") from error
+        raise HarnessError(
+            f"workload {source.stem} does not describe itself ({error}); "
+            "run python -m bench_harness.native.build"
+        ) from error
     parameters = tuple(_parameter(p) for p in fields["parameters"])
-    return Workload(fields["name"], "native", fields["description"], fields["operation"], parameters, executable)
+    return Workload(
+        fields["name"], "native", fields["description"], fields["operation"], parameters, executable
+    )
 
 
 def _python(script: Path) -> Workload:

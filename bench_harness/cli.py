@@ -1,4 +1,5 @@
 """The command line: `bench-harness list | run | plot | compare | report | ratio`."""
+
 from __future__ import annotations
 
 import argparse
@@ -46,7 +47,9 @@ def _integers(text: str) -> tuple[int, ...]:
     except ValueError:
         values = ()
     if not values or min(values) < 1 or max(values) > 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} must be numbers from 1 to 4096 separated by commas, e.g. 1,2,4")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be numbers from 1 to 4096 separated by commas, e.g. 1,2,4"
+        )
     return tuple(dict.fromkeys(values))
 
 
@@ -60,6 +63,7 @@ def _number(low: float, high: float, whole: bool = False) -> Callable[[str], flo
             kind = "a whole number" if whole else "a number"
             raise argparse.ArgumentTypeError(f"{text!r} must be {kind} from {low:g} to {high:g}")
         return value
+
     return parse
 
 
@@ -77,30 +81,71 @@ def _build_parser() -> argparse.ArgumentParser:
     show.set_defaults(action=_list)
 
     run = commands.add_parser("run", help="measure workloads x allocators x threads x repeats")
-    run.add_argument("--workload", action="append", default=[], metavar="NAME[:PARAM=VALUE,...]",
-                     help=f"may be repeated; 'all' for every one (default: {', '.join(DEFAULT_WORKLOADS)})")
-    run.add_argument("--allocator", action="append", default=[], metavar="NAME[=/path/lib.so]",
-                     help="may be repeated (default: all found)")
-    run.add_argument("--set", action="append", default=[], metavar="NAME.OPTION=VALUE", dest="settings",
-                     help="adds a variant of the allocator NAME with this option in NAME_OPTIONS")
+    run.add_argument(
+        "--workload",
+        action="append",
+        default=[],
+        metavar="NAME[:PARAM=VALUE,...]",
+        help=f"may be repeated; 'all' for every one (default: {', '.join(DEFAULT_WORKLOADS)})",
+    )
+    run.add_argument(
+        "--allocator",
+        action="append",
+        default=[],
+        metavar="NAME[=/path/lib.so]",
+        help="may be repeated (default: all found)",
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME.OPTION=VALUE",
+        dest="settings",
+        help="adds a variant of the allocator NAME with this option in NAME_OPTIONS",
+    )
     run.add_argument("--threads", type=_integers, default=_integers(DEFAULT_THREADS), metavar="1,2,4")
     run.add_argument("--seconds", type=_number(0.01, 3600), default=1.0, help="measured window (default 1)")
     run.add_argument("--warmup", type=_number(0, 600), default=0.2, help="seconds before it (default 0.2)")
-    run.add_argument("--repeat", type=_whole(1, 10_000), default=DEFAULT_REPEAT,
-                     help=f"rounds (default {DEFAULT_REPEAT})")
-    run.add_argument("--max-repeat", type=_whole(1, 10_000), default=None,
-                     help="rounds that a group may get while its intervals are wider than --precision")
-    run.add_argument("--precision", type=_number(0, 1), default=0.02,
-                     help="relative half-width of the median's 95 %% interval (default 0.02)")
+    run.add_argument(
+        "--repeat", type=_whole(1, 10_000), default=DEFAULT_REPEAT, help=f"rounds (default {DEFAULT_REPEAT})"
+    )
+    run.add_argument(
+        "--max-repeat",
+        type=_whole(1, 10_000),
+        default=None,
+        help="rounds that a group may get while its intervals are wider than --precision",
+    )
+    run.add_argument(
+        "--precision",
+        type=_number(0, 1),
+        default=0.02,
+        help="relative half-width of the median's 95 %% interval (default 0.02)",
+    )
     run.add_argument("--seed", type=_whole(0, 2**31), default=4141, help="of the order (default 4141)")
-    run.add_argument("--timeout", type=_number(1, 86400), default=60.0,
-                     help="seconds that a cell may take beyond its window (default 60)")
-    run.add_argument("--memory-cap", type=_whole(16, 1 << 24), default=None, metavar="MIB",
-                     help="RSS above which a cell fails (default: half of the machine's memory)")
-    run.add_argument("--retries", type=_whole(0, 10), default=1, help="repeats of a disturbed cell (default 1)")
+    run.add_argument(
+        "--timeout",
+        type=_number(1, 86400),
+        default=60.0,
+        help="seconds that a cell may take beyond its window (default 60)",
+    )
+    run.add_argument(
+        "--memory-cap",
+        type=_whole(16, 1 << 24),
+        default=None,
+        metavar="MIB",
+        help="RSS above which a cell fails (default: half of the machine's memory)",
+    )
+    run.add_argument(
+        "--retries", type=_whole(0, 10), default=1, help="repeats of a disturbed cell (default 1)"
+    )
     run.add_argument("--base", default=None, help="contender that ratios refer to (default glibc)")
-    run.add_argument("--json", type=Path, default=DEFAULT_RESULTS, metavar="FILE",
-                     help=f"result file (default {DEFAULT_RESULTS})")
+    run.add_argument(
+        "--json",
+        type=Path,
+        default=DEFAULT_RESULTS,
+        metavar="FILE",
+        help=f"result file (default {DEFAULT_RESULTS})",
+    )
     run.add_argument("--resume", action="store_true", help="keep the finished cells of an interrupted run")
     run.set_defaults(action=_run)
 
@@ -116,17 +161,24 @@ def _list(arguments: argparse.Namespace) -> int:
     console = make_console()
     console.print("workloads", style="bold")
     for workload in find_workloads().values():
-        console.print(f"  {workload.name} ({workload.kind}): {workload.description}", markup=False, soft_wrap=True)
+        console.print(
+            f"  {workload.name} ({workload.kind}): {workload.description}", markup=False, soft_wrap=True
+        )
         for p in workload.parameters:
             if p.name in ("threads", "seconds", "warmup", "gate"):
                 continue
-            values = "|".join(p.choices) if p.choices else f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
+            values = (
+                "|".join(p.choices) if p.choices else f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
+            )
             shown = p.default if isinstance(p.default, str) else f"{p.default:.10g}"
             console.print(f"      {p.name}={shown}  ({values}) {p.help}", markup=False, soft_wrap=True)
     console.print("allocators", style="bold")
     for allocator in find_allocators().values():
-        console.print(f"  {allocator.name}: {allocator.version}  {allocator.path or 'no preload'}",
-                      markup=False, soft_wrap=True)
+        console.print(
+            f"  {allocator.name}: {allocator.version}  {allocator.path or 'no preload'}",
+            markup=False,
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -136,15 +188,26 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if "all" in wanted:
         wanted = list(found)
     chosen = [parse_workload(text, found) for text in wanted]
-    groups = tuple(Group(workload, tuple(values.items()), threads)
-                   for workload, values in chosen for threads in arguments.threads)
+    groups = tuple(
+        Group(workload, tuple(values.items()), threads)
+        for workload, values in chosen
+        for threads in workload.thread_counts(arguments.threads)
+    )
     allocators = select_allocators(find_allocators(), arguments.allocator, arguments.settings)
     cap = arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2
     return Plan(
-        groups=tuple(dict.fromkeys(groups)), contenders=tuple(Contender(a.name, a, NATIVE) for a in allocators),
-        repeat=arguments.repeat, max_repeat=max(arguments.repeat, arguments.max_repeat or 0),
-        precision=arguments.precision, seconds=arguments.seconds, warmup=arguments.warmup, seed=arguments.seed,
-        timeout=arguments.timeout, memory_cap=cap, retries=arguments.retries)
+        groups=tuple(dict.fromkeys(groups)),
+        contenders=tuple(Contender(a.name, a, NATIVE) for a in allocators),
+        repeat=arguments.repeat,
+        max_repeat=max(arguments.repeat, arguments.max_repeat or 0),
+        precision=arguments.precision,
+        seconds=arguments.seconds,
+        warmup=arguments.warmup,
+        seed=arguments.seed,
+        timeout=arguments.timeout,
+        memory_cap=cap,
+        retries=arguments.retries,
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -155,13 +218,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.base is not None and arguments.base not in names:
         raise UsageError(f"--base {arguments.base}: not in this run; there are {', '.join(names)}")
     command = ["bench-harness", *sys.argv[1:]]
-    console.print(f"{len(plan.groups)} groups x {len(names)} allocators x {plan.repeat} rounds, expected "
-                  f"{duration(expected_seconds(plan, len(plan.groups) * len(names) * plan.repeat))}", markup=False)
+    console.print(
+        f"{len(plan.groups)} groups x {len(names)} allocators x {plan.repeat} rounds, expected "
+        f"{duration(expected_seconds(plan, len(plan.groups) * len(names) * plan.repeat))}",
+        markup=False,
+    )
     try:
         with show_progress(console) as progress:
             results = run_plan(plan, arguments.json, command, progress, arguments.resume)
     except KeyboardInterrupt:
-        console.print(f"interrupted; the finished cells are kept: {shlex.join(command)} --resume", markup=False)
+        console.print(
+            f"interrupted; the finished cells are kept: {shlex.join(command)} --resume", markup=False
+        )
         return EXIT_INTERRUPTED
     _show(results, arguments.base)
     console.print(f"results: {arguments.json}", markup=False)

@@ -1,4 +1,5 @@
 """Who else used the machine while a cell ran: other processes' CPU time, and time stolen by the hypervisor."""
+
 from __future__ import annotations
 
 import time
@@ -61,4 +62,6 @@ class Watch:
         busy, steal = self._machine()
         ours = child_seconds + self._self_seconds() - self._self
         # The counters tick in 10 ms steps: a short cell may come out slightly negative.
-        return Disturbance(max(0.0, (busy - self._busy - ours) / elapsed), max(0.0, (steal - self._steal) / elapsed))
+        return Disturbance(
+            max(0.0, (busy - self._busy - ours) / elapsed), max(0.0, (steal - self._steal) / elapsed)
+        )

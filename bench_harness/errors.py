@@ -1,4 +1,5 @@
 """The harness's own exceptions."""
+
 from __future__ import annotations
 
 __all__ = ["HarnessError", "UsageError"]

@@ -1,4 +1,5 @@
 """What a result must say of the machine it was measured on."""
+
 from __future__ import annotations
 
 import hashlib

@@ -5,6 +5,7 @@ its /proc files can be read while it is whole. Peak RSS is VmHWM of /proc/PID/st
 gives a process a new address space and with it a new VmHWM, but the kernel carries `ru_maxrss` of the old one
 over, so a small child of a fat parent would report its parent's size.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -28,10 +29,10 @@ from bench_harness.peers import Allocator
 
 __all__ = ["CellFailure", "Launch", "Observation", "observe"]
 
-SAMPLE_SECONDS = 0.02       # RSS from outside: 50 a second cost 0.2 % of a core
-SAMPLES_KEPT = 400          # a long cell's samples are thinned to this many
-SHOWN_STDERR = 300          # characters of a failed child's last words
-PADDING_MOST = 4096         # bytes of environment, see _environment
+SAMPLE_SECONDS = 0.02  # RSS from outside: 50 a second cost 0.2 % of a core
+SAMPLES_KEPT = 400  # a long cell's samples are thinned to this many
+SHOWN_STDERR = 300  # characters of a failed child's last words
+PADDING_MOST = 4096  # bytes of environment, see _environment
 
 
 class CellFailure(Exception):
@@ -85,8 +86,12 @@ def _environment(launch: Launch, padding: random.Random) -> dict[str, str]:
     noise that averages out instead of a bias.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    env = {**kept, **launch.allocator.environment, **launch.environment,
-           "BENCH_HARNESS_PADDING": "x" * padding.randrange(PADDING_MOST)}
+    env = {
+        **kept,
+        **launch.allocator.environment,
+        **launch.environment,
+        "BENCH_HARNESS_PADDING": "x" * padding.randrange(PADDING_MOST),
+    }
     if launch.preload and launch.allocator.path is not None:
         env["LD_PRELOAD"] = str(launch.allocator.path)
     return env
@@ -94,7 +99,9 @@ def _environment(launch: Launch, padding: random.Random) -> dict[str, str]:
 
 def _mapped_files(pid: int) -> frozenset[str]:
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return frozenset(parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5][0] == "/")
+    return frozenset(
+        parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5][0] == "/"
+    )
 
 
 def _status(pid: int) -> dict[str, int]:
@@ -130,7 +137,9 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
         else:
             right = _same_file(served, allocator.path)
         if not right:
-            raise CellFailure(f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}")
+            raise CellFailure(
+                f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}"
+            )
         if not any(_same_file(path, Path(served)) for path in maps):
             raise CellFailure(f"{served} claims to serve {symbol} but is not mapped")
 
@@ -138,16 +147,23 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
 class _Child:
     """A running cell: collects its output, samples its RSS, ends it when it hangs or grows too large."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], timeout: float,
-                 memory_cap: int) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], timeout: float, memory_cap: int
+    ) -> None:
         self.began = time.monotonic()
         self._deadline = self.began + timeout
         self._timeout = timeout
         self._cap = memory_cap
         self.samples: list[tuple[int, int]] = []
         self._output = {"stdout": b"", "stderr": b""}
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE, env=dict(environment), start_new_session=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
         self.pid = self._process.pid
         self._watched = psutil.Process(self.pid)
         self.cpu_seconds = 0.0
@@ -179,10 +195,12 @@ class _Child:
             rss = int(self._watched.memory_info().rss)
         except (psutil.Error, OSError):
             return
-        if rss:     # zero between the end of its address space and its reaping
+        if rss:  # zero between the end of its address space and its reaping
             self.samples.append((time.monotonic_ns(), rss))
         if rss > self._cap:
-            raise CellFailure(f"exceeded the memory cap: {rss >> 20} MiB of RSS, allowed are {self._cap >> 20}")
+            raise CellFailure(
+                f"exceeded the memory cap: {rss >> 20} MiB of RSS, allowed are {self._cap >> 20}"
+            )
         if time.monotonic() > self._deadline:
             raise CellFailure(f"hung: not finished after {self._timeout:.1f} s")
 

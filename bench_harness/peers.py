@@ -1,4 +1,5 @@
 """Allocators: which ones this machine has, where they are, which version they are, and variants of them."""
+
 from __future__ import annotations
 
 import ctypes
@@ -25,8 +26,14 @@ _LIBRARIES = {
     "mimalloc": "libmimalloc.so.2",
     "tcmalloc": "libtcmalloc_minimal.so.4",
 }
-_DIRECTORIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
-_SHA_SHOWN = 12     # hex digits of a file's hash that stand in for a version
+_DIRECTORIES = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+)
+_SHA_SHOWN = 12  # hex digits of a file's hash that stand in for a version
 
 # Asked in a process that has it preloaded: most of these libraries need static TLS and refuse a late dlopen.
 _ASK_VERSION = """
@@ -86,11 +93,16 @@ def _describe(name: str, path: Path) -> Allocator:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     version = ""
     try:
-        asked = subprocess.run([sys.executable, "-S", "-c", _ASK_VERSION], capture_output=True, text=True,
-                               timeout=20, env={"LD_PRELOAD": str(path)})
+        asked = subprocess.run(
+            [sys.executable, "-S", "-c", _ASK_VERSION],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env={"LD_PRELOAD": str(path)},
+        )
         version = asked.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        pass    # a library that does not load here still gets its hash, and its cells will say why they fail
+        pass  # a library that does not load here still gets its hash, and its cells will say why they fail
     return Allocator(name, path, version or f"sha256 {sha256[:_SHA_SHOWN]}", sha256, family=name)
 
 
@@ -134,8 +146,9 @@ def variant(base: Allocator, options: Sequence[str]) -> Allocator:
     return replace(base, name=f"{base.name}[{text}]", environment=environment)
 
 
-def select_allocators(found: Mapping[str, Allocator], wanted: Sequence[str], settings: Sequence[str],
-                      probe: bool = True) -> list[Allocator]:
+def select_allocators(
+    found: Mapping[str, Allocator], wanted: Sequence[str], settings: Sequence[str], probe: bool = True
+) -> list[Allocator]:
     """The allocators of a run.
 
     Args:
@@ -157,7 +170,9 @@ def select_allocators(found: Mapping[str, Allocator], wanted: Sequence[str], set
                 raise UsageError(f"--allocator {text}: no such file: {path}")
             known[name] = _describe(name, Path(path))
         elif name not in known:
-            raise UsageError(f"--allocator {name}: unknown; found are {', '.join(known)} (or NAME=/path/lib.so)")
+            raise UsageError(
+                f"--allocator {name}: unknown; found are {', '.join(known)} (or NAME=/path/lib.so)"
+            )
         if name not in names:
             names.append(name)
     names = names or [name for name in known if name != NOOP]
@@ -167,7 +182,8 @@ def select_allocators(found: Mapping[str, Allocator], wanted: Sequence[str], set
     for text in settings:
         match = re.fullmatch(r"([\w+-]+)\.(\w+=[^,\s]+(?:,\w+=[^,\s]+)*)", text)
         if not match or match[1] not in known:
-            raise UsageError(f"--set {text}: must be NAME.OPTION=VALUE[,OPTION=VALUE] with NAME one of "
-                             f"{', '.join(known)}")
+            raise UsageError(
+                f"--set {text}: must be NAME.OPTION=VALUE[,OPTION=VALUE] with NAME one of {', '.join(known)}"
+            )
         chosen.append(variant(known[match[1]], match[2].split(",")))
     return chosen

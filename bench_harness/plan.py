@@ -1,4 +1,5 @@
 """What is to be run: contenders (an allocator by a route), cells, and their order."""
+
 from __future__ import annotations
 
 import random
@@ -11,7 +12,7 @@ from bench_harness.peers import Allocator
 __all__ = ["NATIVE", "Cell", "Contender", "Group", "Plan", "round_order"]
 
 NATIVE = "native"
-PROBE_ROUNDS = 3    # the no-op probe explains, it does not compete: a few rounds are enough
+PROBE_ROUNDS = 3  # the no-op probe explains, it does not compete: a few rounds are enough
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,22 @@ class Plan:
         return [
             Cell(group, contender, round_number)
             for group, contenders in round_order(
-                [(group, self._round_contenders(group, round_number)) for group in groups], self.seed, round_number)
+                [(group, self._round_contenders(group, round_number)) for group in groups],
+                self.seed,
+                round_number,
+            )
             for contender in contenders
         ]
 
     def _round_contenders(self, group: Group, round_number: int) -> list[Contender]:
-        return [c for c in self.contenders_of(group) if not c.allocator.is_probe or round_number < PROBE_ROUNDS]
+        return [
+            c for c in self.contenders_of(group) if not c.allocator.is_probe or round_number < PROBE_ROUNDS
+        ]
 
 
-def round_order(groups: Sequence[tuple[Group, list[Contender]]], seed: int,
-                round_number: int) -> list[tuple[Group, list[Contender]]]:
+def round_order(
+    groups: Sequence[tuple[Group, list[Contender]]], seed: int, round_number: int
+) -> list[tuple[Group, list[Contender]]]:
     """Shuffle the groups, and the contenders within each group.
 
     All contenders of a group run next to each other in time: a slow minute of the machine then hits the whole

@@ -1,4 +1,5 @@
 """The course of a run: a rich bar on a terminal, one plain line per cell elsewhere."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -71,8 +72,11 @@ class _Bar:
         self.say(f"{cells} cells, about {duration(seconds)}")
 
     def begin(self, cell: Cell) -> None:
-        self._bar.update(self._task, description=f"round {cell.round + 1}: {cell.group.label} "
-                                                 f"x{cell.group.threads} {cell.contender.name}")
+        self._bar.update(
+            self._task,
+            description=f"round {cell.round + 1}: {cell.group.label} "
+            f"x{cell.group.threads} {cell.contender.name}",
+        )
 
     def end(self, cell: Cell, entry: dict[str, Any]) -> None:
         self._bar.advance(self._task)
@@ -89,7 +93,13 @@ def show_progress(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), MofNCompleteColumn(),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with RichProgress(*columns, console=console, transient=True) as bar:
         yield _Bar(bar)

@@ -1,4 +1,5 @@
 """One cell's entry in a result file: made from what was observed, or from the reason of a failure."""
+
 from __future__ import annotations
 
 import datetime
@@ -12,8 +13,18 @@ from bench_harness.routes import launch_of
 __all__ = ["run_cell"]
 
 _COPIED = (
-    "operations", "seconds", "user_seconds", "system_seconds", "minor_faults", "major_faults",
-    "involuntary_switches", "peak_rss_bytes", "window_rss_bytes", "end_rss_bytes", "live_bytes", "harness_bytes",
+    "operations",
+    "seconds",
+    "user_seconds",
+    "system_seconds",
+    "minor_faults",
+    "major_faults",
+    "involuntary_switches",
+    "peak_rss_bytes",
+    "window_rss_bytes",
+    "end_rss_bytes",
+    "live_bytes",
+    "harness_bytes",
     "metrics",
 )
 
@@ -50,11 +61,21 @@ def _success(seen: Observation) -> dict[str, Any]:
         "throughput": report["operations"] / report["seconds"] if report["seconds"] > 0 else None,
         "overhead": used / live if live > 0 and report["window_rss_bytes"] > 0 else None,
         "served_by": report["malloc_object"],
-        "marks": [{"name": m["name"], "at": since(m["at_ns"]), "rss_bytes": m["rss_bytes"],
-                   "live_bytes": m["live_bytes"]} for m in report["marks"]],
+        "marks": [
+            {
+                "name": m["name"],
+                "at": since(m["at_ns"]),
+                "rss_bytes": m["rss_bytes"],
+                "live_bytes": m["live_bytes"],
+            }
+            for m in report["marks"]
+        ],
         "samples": [[since(at), rss] for at, rss in seen.samples],
-        "disturbance": {"other": round(seen.disturbance.other, 4), "steal": round(seen.disturbance.steal, 4),
-                        "disturbed": seen.disturbance.disturbed},
+        "disturbance": {
+            "other": round(seen.disturbance.other, 4),
+            "steal": round(seen.disturbance.steal, 4),
+            "disturbed": seen.disturbance.disturbed,
+        },
         "elapsed": round(seen.elapsed, 3),
     }
 
@@ -77,5 +98,10 @@ def run_cell(cell: Cell, plan: Plan, machine: str) -> dict[str, Any]:
             if best is None or seen.disturbance.total < best.disturbance.total:
                 best = seen
     except CellFailure as failure:
-        return {**_identity(cell, machine), "status": "failed", "reason": str(failure), "attempts": attempts + 1}
+        return {
+            **_identity(cell, machine),
+            "status": "failed",
+            "reason": str(failure),
+            "attempts": attempts + 1,
+        }
     return {**_identity(cell, machine), **_success(best), "attempts": attempts}

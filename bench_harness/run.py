@@ -1,4 +1,5 @@
 """The run: rounds over the plan, each finished cell kept, more rounds where the intervals are still wide."""
+
 from __future__ import annotations
 
 import datetime
@@ -15,7 +16,7 @@ from bench_harness.store import SCHEMA_VERSION, Journal, Results, resumable, sav
 
 __all__ = ["Progress", "expected_seconds", "make_header", "run_plan"]
 
-START_SECONDS = 0.08    # what a cell costs beside its window: process, filling, proof
+START_SECONDS = 0.08  # what a cell costs beside its window: process, filling, proof
 
 
 class Progress(Protocol):
@@ -49,19 +50,35 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
         "command": list(command),
         "machines": {machine["id"]: machine},
         "allocators": {
-            a.name: {"path": str(a.path) if a.path else None, "version": a.version, "sha256": a.sha256,
-                     "family": a.family, "environment": dict(a.environment)}
-            for a in sorted({c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name)
+            a.name: {
+                "path": str(a.path) if a.path else None,
+                "version": a.version,
+                "sha256": a.sha256,
+                "family": a.family,
+                "environment": dict(a.environment),
+            }
+            for a in sorted(
+                {c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name
+            )
         },
         "workloads": {
-            g.workload.name: {"description": g.workload.description, "operation": g.workload.operation,
-                              "kind": g.workload.kind}
+            g.workload.name: {
+                "description": g.workload.description,
+                "operation": g.workload.operation,
+                "kind": g.workload.kind,
+            }
             for g in plan.groups
         },
         "settings": {
-            "seconds": plan.seconds, "warmup": plan.warmup, "repeat": plan.repeat, "max_repeat": plan.max_repeat,
-            "precision": plan.precision, "seed": plan.seed, "timeout": plan.timeout,
-            "memory_cap_bytes": plan.memory_cap, "retries": plan.retries,
+            "seconds": plan.seconds,
+            "warmup": plan.warmup,
+            "repeat": plan.repeat,
+            "max_repeat": plan.max_repeat,
+            "precision": plan.precision,
+            "seed": plan.seed,
+            "timeout": plan.timeout,
+            "memory_cap_bytes": plan.memory_cap,
+            "retries": plan.retries,
         },
     }
 
@@ -76,15 +93,24 @@ def _unsettled(plan: Plan, cells: Iterable[dict[str, Any]], rounds: int) -> list
             series[cell["label"], cell["threads"], cell["contender"]].append(cell["throughput"])
 
     def wide(group: Group) -> bool:
-        mine = [values for (label, threads, _), values in series.items()
-                if (label, threads) == (group.label, group.threads) and len(values) >= plan.repeat]
+        mine = [
+            values
+            for (label, threads, _), values in series.items()
+            if (label, threads) == (group.label, group.threads) and len(values) >= plan.repeat
+        ]
         return any(statistics.relative_half_width(values) > plan.precision for values in mine)
 
     return [group for group in plan.groups if wide(group)]
 
 
-def run_plan(plan: Plan, target: Path, command: Sequence[str], progress: Progress, resume: bool = False,
-             execute: Callable[[Cell, Plan, str], dict[str, Any]] = run_cell) -> Results:
+def run_plan(
+    plan: Plan,
+    target: Path,
+    command: Sequence[str],
+    progress: Progress,
+    resume: bool = False,
+    execute: Callable[[Cell, Plan, str], dict[str, Any]] = run_cell,
+) -> Results:
     """Run a plan and save its results.
 
     Args:

@@ -5,6 +5,7 @@ free of the machine's slow drift. The verdict is Wilcoxon's signed-rank test on 
 for few rounds, indifferent to a single wild one); over a whole table the false discovery rate is held at ALPHA by
 Benjamini and Hochberg's procedure. With fewer than six rounds that test cannot reach 5 %, and no verdict is given.
 """
+
 from __future__ import annotations
 
 import warnings
@@ -15,15 +16,22 @@ import numpy as np
 from scipy import stats
 
 __all__ = [
-    "ALPHA", "FEWEST_ROUNDS", "Comparison", "Summary", "compare", "control_errors", "geometric_mean",
-    "relative_half_width", "summarise",
+    "ALPHA",
+    "FEWEST_ROUNDS",
+    "Comparison",
+    "Summary",
+    "compare",
+    "control_errors",
+    "geometric_mean",
+    "relative_half_width",
+    "summarise",
 ]
 
-ALPHA = 0.05            # rate of false verdicts that a table may have
-FEWEST_ROUNDS = 6       # 2 / 2**6 = 3 % is the first p-value of the exact test below ALPHA
+ALPHA = 0.05  # rate of false verdicts that a table may have
+FEWEST_ROUNDS = 6  # 2 / 2**6 = 3 % is the first p-value of the exact test below ALPHA
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-SEED = 20_26            # of the bootstrap: the same file gives the same table
+SEED = 20_26  # of the bootstrap: the same file gives the same table
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,14 @@ def _bootstrap_median(values: Sequence[float]) -> tuple[float, float]:
         return float(data.min()), float(data.max())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        interval = stats.bootstrap((data,), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
-                                   method="percentile", rng=np.random.default_rng(SEED)).confidence_interval
+        interval = stats.bootstrap(
+            (data,),
+            np.median,
+            confidence_level=CONFIDENCE,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
@@ -116,7 +130,9 @@ def control_errors(comparisons: Sequence[Comparison | None]) -> list[Comparison 
         return list(comparisons)
     adjusted = iter(stats.false_discovery_control([c.p_value for c in tested], method="bh"))
     return [
-        replace(c, significant=bool(next(adjusted) < ALPHA)) if c is not None and c.significant is not None else c
+        replace(c, significant=bool(next(adjusted) < ALPHA))
+        if c is not None and c.significant is not None
+        else c
         for c in comparisons
     ]
 

@@ -1,4 +1,5 @@
 """Result files: versioned JSON, validated by a schema; a journal keeps each finished cell of a run under way."""
+
 from __future__ import annotations
 
 import json
@@ -44,8 +45,10 @@ def validate(document: Mapping[str, Any], source: Path) -> None:
     """Raise HarnessError, naming the place in the file, unless the document follows the schema."""
     version = document.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise HarnessError(f"{source}: schema version {version!r} is not {SCHEMA_VERSION}, which this harness reads; "
-                           "measure again or use the harness that wrote it")
+        raise HarnessError(
+            f"{source}: schema version {version!r} is not {SCHEMA_VERSION}, which this harness reads; "
+            "measure again or use the harness that wrote it"
+        )
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema()).iter_errors(document))
     if error is not None:
         raise HarnessError(f"{source}: not a valid result file at {error.json_path}: {error.message[:200]}")
@@ -124,6 +127,8 @@ def resumable(old: Results, header: Mapping[str, Any], path: Path) -> Sequence[d
     """
     for name in ("machines", "allocators", "settings"):
         if old.header.get(name) != header[name]:
-            raise HarnessError(f"--resume: {path} was begun with other {name}; finish it with the same arguments "
-                               "and binaries, or start anew without --resume")
+            raise HarnessError(
+                f"--resume: {path} was begun with other {name}; finish it with the same arguments "
+                "and binaries, or start anew without --resume"
+            )
     return old.cells

@@ -1,4 +1,5 @@
 """The tables on the terminal: one per group, then the geometric means. Plain text when it is not a terminal."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -71,11 +72,26 @@ def _cells(row: Row, threads: int) -> list[str]:
 
 def group_table(group: GroupRows, base: str) -> Table:
     """The table of one group; the no-op row is named for what it means."""
-    table = Table(title=f"{group.title}   (operation: {group.operation}; ratios to {base})", box=box.SIMPLE_HEAD,
-                  title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{group.title}   (operation: {group.operation}; ratios to {base})",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
     table.add_column("allocator", no_wrap=True)
-    for name in ("op/s, median", "best", "thread ns/op", "speed ratio", "peak MiB", "RSS ratio", "RSS/live", "user s",
-                 "sys s", "faults", "cells"):
+    for name in (
+        "op/s, median",
+        "best",
+        "thread ns/op",
+        "speed ratio",
+        "peak MiB",
+        "RSS ratio",
+        "RSS/live",
+        "user s",
+        "sys s",
+        "faults",
+        "cells",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     best_speed = max((r.throughput.median for r in group.competitors if r.throughput), default=None)
     best_rss = min((r.peak_rss.median for r in group.competitors if r.peak_rss), default=None)
@@ -85,8 +101,11 @@ def group_table(group: GroupRows, base: str) -> Table:
             texts[0].stylize("bold green")
         if not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
             texts[4].stylize("bold green")
-        table.add_row("(loop overhead)" if row.is_probe else row.contender, *texts,
-                      style="dim" if row.is_probe else None)
+        table.add_row(
+            "(loop overhead)" if row.is_probe else row.contender,
+            *texts,
+            style="dim" if row.is_probe else None,
+        )
     return table
 
 
@@ -97,10 +116,15 @@ def print_groups(console: Console, groups: Sequence[GroupRows], base: str) -> No
         for row in group.rows:
             for reason in dict.fromkeys(row.failures):
                 times = row.failures.count(reason)
-                console.print(f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True)
+                console.print(
+                    f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True
+                )
     console.print(
         f"= : no significant difference (signed-rank test over paired rounds, {ALPHA:.0%} false discovery rate); "
-        f"? : fewer than {FEWEST_ROUNDS} rounds, no verdict", style="dim", soft_wrap=True)
+        f"? : fewer than {FEWEST_ROUNDS} rounds, no verdict",
+        style="dim",
+        soft_wrap=True,
+    )
 
 
 def print_means(console: Console, groups: Sequence[GroupRows], base: str) -> None:
@@ -110,8 +134,12 @@ def print_means(console: Console, groups: Sequence[GroupRows], base: str) -> Non
         console.print("no geometric mean: no group in which every contender ran", style="dim")
         return
     count = next(iter(means.values()))[2]
-    table = Table(title=f"geometric means of the ratios to {base} over {count} group{'s' if count != 1 else ''}",
-                  box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=f"geometric means of the ratios to {base} over {count} group{'s' if count != 1 else ''}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
     for name in ("allocator", "speed", "peak RSS"):
         table.add_column(name, justify="left" if name == "allocator" else "right")
     for name, (speed, size, _) in means.items():

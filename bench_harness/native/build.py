@@ -4,6 +4,7 @@ Cython translates the file; gcc compiles it with one section per function, and t
 that `main` does not reach: the module's Python half goes, and with it every reference to libpython. No Python
 library is on the link line, so a workload that still needs Python fails to link.
 """
+
 from __future__ import annotations
 
 import os
@@ -25,21 +26,47 @@ BIN = NATIVE / "bin"
 WORKLOADS = PACKAGE / "workloads"
 
 JOBS = 2
-SHOWN_LINES = 40    # of a failed command's output: the first error is the one that matters
+SHOWN_LINES = 40  # of a failed command's output: the first error is the one that matters
 DIRECTIVES = (
-    "cdivision=True", "boundscheck=False", "wraparound=False", "initializedcheck=False",
-    "nonecheck=False", "emit_code_comments=False",
+    "cdivision=True",
+    "boundscheck=False",
+    "wraparound=False",
+    "initializedcheck=False",
+    "nonecheck=False",
+    "emit_code_comments=False",
 )
 # -fno-builtin-*: gcc may otherwise drop a malloc whose block is not used. -fno-plt with -z now: one indirect
 # call, as a program linked with today's hardening flags makes it.
 CFLAGS = (
-    "-O2", "-g0", "-std=gnu11", "-ffunction-sections", "-fdata-sections", "-fno-plt",
-    "-fno-builtin-malloc", "-fno-builtin-free", "-fno-builtin-calloc", "-fno-builtin-realloc",
-    "-fno-builtin-aligned_alloc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function",
-    "-Wno-unused-variable", "-Wno-missing-field-initializers", "-Wno-cast-function-type",
+    "-O2",
+    "-g0",
+    "-std=gnu11",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-plt",
+    "-fno-builtin-malloc",
+    "-fno-builtin-free",
+    "-fno-builtin-calloc",
+    "-fno-builtin-realloc",
+    "-fno-builtin-aligned_alloc",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-unused-function",
+    "-Wno-unused-variable",
+    "-Wno-missing-field-initializers",
+    "-Wno-cast-function-type",
 )
 LIBRARY_FLAGS = (
-    "-O2", "-std=gnu11", "-fPIC", "-shared", "-fno-builtin", "-fno-plt", "-ftls-model=initial-exec", "-Wall", "-Wextra",
+    "-O2",
+    "-std=gnu11",
+    "-fPIC",
+    "-shared",
+    "-fno-builtin",
+    "-fno-plt",
+    "-ftls-model=initial-exec",
+    "-Wall",
+    "-Wextra",
 )
 LINK = ("-Wl,--gc-sections", "-Wl,-z,now", "-Wl,-O1", "-lpthread", "-ldl", "-lm")
 
@@ -97,8 +124,14 @@ def _run(command: Sequence[str], what: str) -> None:
         raise BuildError("\n".join([f"{what}: {shlex.join(command)}", *shown]))
 
 
-def _build(target: Path, sources: Sequence[Path], steps: Callable[[Path], Sequence[list[str]]], recipe: str,
-           force: bool, log: Callable[[str], object]) -> Path:
+def _build(
+    target: Path,
+    sources: Sequence[Path],
+    steps: Callable[[Path], Sequence[list[str]]],
+    recipe: str,
+    force: bool,
+    log: Callable[[str], object],
+) -> Path:
     """Run the commands that `steps` gives for a scratch folder, the last of which writes `target.name` there."""
     if not force and not _stale(target, sources, recipe):
         return target
@@ -115,10 +148,30 @@ def _build(target: Path, sources: Sequence[Path], steps: Callable[[Path], Sequen
 def _cell(source: Path, force: bool, log: Callable[[str], object]) -> Path:
     def steps(folder: Path) -> Sequence[list[str]]:
         c_file = folder / f"{source.stem}.c"
-        translate = [sys.executable, "-m", "cython", "-3", *(f"-X{d}" for d in DIRECTIVES), "-I", str(ROOT),
-                     "-o", str(c_file), str(source)]
-        link = [*compiler(), *CFLAGS, "-I", str(ROOT), "-I", sysconfig.get_path("include"),
-                "-o", str(folder / source.stem), str(c_file), *LINK]
+        translate = [
+            sys.executable,
+            "-m",
+            "cython",
+            "-3",
+            *(f"-X{d}" for d in DIRECTIVES),
+            "-I",
+            str(ROOT),
+            "-o",
+            str(c_file),
+            str(source),
+        ]
+        link = [
+            *compiler(),
+            *CFLAGS,
+            "-I",
+            str(ROOT),
+            "-I",
+            sysconfig.get_path("include"),
+            "-o",
+            str(folder / source.stem),
+            str(c_file),
+            *LINK,
+        ]
         return translate, link
 
     # Without the interpreter's path: the same cell built from two virtual environments is the same cell.
@@ -130,7 +183,9 @@ def _probe_library(source: Path, force: bool, log: Callable[[str], object]) -> P
     target = BIN / f"lib{source.stem}.so"
 
     def steps(folder: Path) -> Sequence[list[str]]:
-        return [[*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]]
+        return [
+            [*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]
+        ]
 
     recipe = "\n".join([*compiler(), *LIBRARY_FLAGS])
     return _build(target, [source, Path(__file__).resolve()], steps, recipe, force, log)
@@ -150,7 +205,10 @@ def build_cells(force: bool = False, log: Callable[[str], object] = print) -> li
     BIN.mkdir(exist_ok=True)
     with ThreadPoolExecutor(JOBS) as pool:
         cells = [pool.submit(_cell, source, force, log) for source in workload_sources()]
-        probes = [pool.submit(_probe_library, source, force, log) for source in sorted((NATIVE / "probes").glob("*.c"))]
+        probes = [
+            pool.submit(_probe_library, source, force, log)
+            for source in sorted((NATIVE / "probes").glob("*.c"))
+        ]
         return [job.result() for job in (*cells, *probes)]
 
 

@@ -50,6 +50,7 @@ cdef struct Cell:
     bint gate
     Usage began           # edges of the measured window
     Usage ended
+    long paused_ns        # idle time inside the window that is nobody's work
     long operations       # inside the window, all threads
     long live             # bytes held at the window's end, -1 when not counted
     long window_rss       # bytes, at the window's end
@@ -139,7 +140,7 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     text_field(t, b"operations", <double>cell.operations)
     text_field(t, b"began_ns", <double>cell.began.at_ns)
     text_field(t, b"ended_ns", <double>cell.ended.at_ns)
-    text_field(t, b"seconds", <double>(cell.ended.at_ns - cell.began.at_ns) * 1e-9)
+    text_field(t, b"seconds", <double>(cell.ended.at_ns - cell.began.at_ns - cell.paused_ns) * 1e-9)
     text_field(t, b"user_seconds", cell.ended.user - cell.began.user)
     text_field(t, b"system_seconds", cell.ended.system - cell.began.system)
     text_field(t, b"minor_faults", <double>(cell.ended.minor_faults - cell.began.minor_faults))

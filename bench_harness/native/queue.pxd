@@ -50,6 +50,15 @@ cdef inline void queue_new(Cell* cell, Queue* q, long batches, long size, long p
         q.empty = &b[i]
 
 
+cdef inline Queue* queues_new(Cell* cell, long count, long batches, long size, long producers) noexcept nogil:
+    """An array of `count` queues, each as `queue_new` makes it."""
+    cdef Queue* q = <Queue*>map_pages(<size_t>count * sizeof(Queue))
+    cdef long i
+    for i in range(count):
+        queue_new(cell, &q[i], batches, size, producers)
+    return q
+
+
 cdef inline Batch* queue_take_empty(Queue* q) noexcept nogil:
     """An empty batch to fill; waits while the consumers are behind."""
     cdef Batch* b
@@ -111,3 +120,11 @@ cdef inline void queue_close(Queue* q) noexcept nogil:
     if q.producers == 0:
         pthread_cond_broadcast(&q.may_get)
     pthread_mutex_unlock(&q.lock)
+
+
+cdef inline long queues_peak_bytes(const Queue* q, long count) noexcept nogil:
+    """The largest number of bytes in flight, summed over `count` queues."""
+    cdef long total = 0, i
+    for i in range(count):
+        total += q[i].peak_bytes
+    return total

@@ -28,8 +28,15 @@ cdef struct Heap:
 cdef inline void heap_new(Cell* cell, Heap* h, long bytes, const Sizes* sizes) noexcept nogil:
     """Room for `bytes` of blocks of these sizes, with a margin for chance."""
     cdef long mean = sizes.smallest + sizes.span // 2
+    cdef long own = cell.own
     slots_new(cell, &h.slots, bytes // mean + bytes // mean // 8 + 1000)
+    cell.own = own      # only the slots in use are resident: see heap_account
     h.used = h.calls = 0
+
+
+cdef inline void heap_account(Cell* cell, const Heap* h) noexcept nogil:
+    """Count the part of the table that was touched as the harness's own memory."""
+    cell.own += h.used * <long>sizeof(void*)
 
 
 cdef inline void heap_fill(Heap* h, long bytes, const Sizes* sizes, Rng* rng) noexcept nogil:

@@ -5,7 +5,8 @@ from bench_harness.native.cell cimport (
 from bench_harness.native.random cimport Rng, rng_seed
 from bench_harness.native.sizes cimport Sizes, declare_sizes
 from bench_harness.native.slots cimport slots_live, slots_page_bound
-from bench_harness.native.survivors cimport Heap, heap_fill, heap_idle, heap_new, heap_thin, malloc_trim
+from bench_harness.native.survivors cimport (
+    Heap, heap_account, heap_fill, heap_idle, heap_new, heap_thin, malloc_trim)
 from bench_harness.native.system cimport now_ns
 
 cdef Sizes sizes
@@ -35,6 +36,7 @@ cdef void body(Cell* cell) noexcept nogil:
     mark(cell, b"filled", mib << 20)
     heap_thin(&heap, percent, by_age, &rng)
     live = slots_live(&heap.slots)
+    heap_account(cell, &heap)
     window_end(cell, heap.calls, live)
     if trim:
         malloc_trim(0)

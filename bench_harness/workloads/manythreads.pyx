@@ -45,8 +45,7 @@ cdef void work(Worker* w) noexcept nogil:
 cdef void body(Cell* cell) noexcept nogil:
     cdef long before = resident_bytes(), i
     sem_init(&turn, 0, 1)
-    sem_init(&finished, 0, 0)
-    sem_init(&never, 0, 0)
+    sem_init(&finished, 0, 0)       # `never` is zero from the start, and stays so
     heap_new(cell, &shared, kib << 10, &sizes)
     crew_start(crew_new(cell, idlers, burst))
     for i in range(idlers):

@@ -5,7 +5,7 @@ from bench_harness.native.cell cimport (
 from bench_harness.native.random cimport Rng, rng_seed
 from bench_harness.native.sizes cimport Sizes, declare_sizes, sizes_between
 from bench_harness.native.slots cimport slots_live, slots_page_bound
-from bench_harness.native.survivors cimport Heap, heap_fill, heap_idle, heap_new, heap_thin
+from bench_harness.native.survivors cimport Heap, heap_account, heap_fill, heap_idle, heap_new, heap_thin
 from bench_harness.native.system cimport now_ns
 
 cdef Sizes first, second
@@ -27,7 +27,7 @@ cdef void declare(Params* p) noexcept nogil:
 cdef void body(Cell* cell) noexcept nogil:
     cdef Rng rng = rng_seed(<uint64_t>cell.seed, 0)
     cdef Heap heap
-    cdef long live, idled
+    cdef long live
     heap_new(cell, &heap, mib << 21, &first)
     window_begin(cell)
     heap_fill(&heap, mib << 20, &first, &rng)
@@ -35,13 +35,13 @@ cdef void body(Cell* cell) noexcept nogil:
     heap_thin(&heap, percent, False, &rng)
     live = slots_live(&heap.slots)
     mark(cell, b"thinned", live)
+    cell.paused_ns = now_ns()
     metric(cell, b"page_bound_thinned_bytes", <double>slots_page_bound(&heap.slots))
-    idled = now_ns()
     heap_idle(cell, &heap, idle, trickle, &first, &rng)
-    idled = now_ns() - idled
+    cell.paused_ns = now_ns() - cell.paused_ns      # throughput is that of the work alone
     heap_fill(&heap, (mib << 20) - live, &second, &rng)
+    heap_account(cell, &heap)
     window_end(cell, heap.calls, slots_live(&heap.slots))
-    cell.began.at_ns += idled       # throughput is that of the work, without the pause
     mark(cell, b"second mix", cell.live)
     heap_idle(cell, &heap, idle, trickle, &second, &rng)
     metric(cell, b"page_bound_bytes", <double>slots_page_bound(&heap.slots))

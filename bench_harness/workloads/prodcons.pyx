@@ -2,15 +2,15 @@
 from libc.stdint cimport uint64_t
 from bench_harness.native.cell cimport THREADS_MOST, Cell, Params, Workload, cell_main, choice, integer, metric
 from bench_harness.native.pipeline cimport consume, produce
-from bench_harness.native.queue cimport Queue, queue_close, queue_new
+from bench_harness.native.queue cimport Queue, queue_close, queues_new, queues_peak_bytes
 from bench_harness.native.random cimport Rng, rng_seed
 from bench_harness.native.sizes cimport Sizes, declare_sizes
-from bench_harness.native.system cimport map_pages, now_ns, sleep_until_ns
+from bench_harness.native.system cimport now_ns, sleep_until_ns
 from bench_harness.native.threads cimport Worker, crew_new, crew_run, did, working
 
-cdef Sizes sizes
-cdef enum Shape:
+cdef enum:
     PAIRS, FAN_OUT, FAN_IN      # the order of the parameter's words
+cdef Sizes sizes
 cdef long batch, depth, burst, pause_ms, producers, shape, began
 cdef Queue* queues
 
@@ -34,7 +34,7 @@ cdef void work(Worker* w) noexcept nogil:
             pass
         return
     while working(w):
-        if pause_ms > 0:        # the others' memory must not stay with this producer while it sleeps
+        if pause_ms > 0:        # what a producer sent must not stay with it while others have their turn
             sleep_until_ns(began + turn * pause_ms * 1_000_000)
             turn += producers
         for i in range(burst if pause_ms > 0 else 1):
@@ -46,16 +46,12 @@ cdef void work(Worker* w) noexcept nogil:
 
 cdef void body(Cell* cell) noexcept nogil:
     global producers, queues, began
-    cdef long n = 1 if shape != PAIRS else (cell.threads + 1) // 2, i, peak = 0
+    cdef long n = 1 if shape != PAIRS else (cell.threads + 1) // 2
     producers = n if shape != FAN_IN or cell.threads == 1 else cell.threads - 1
-    queues = <Queue*>map_pages(<size_t>n * sizeof(Queue))
-    for i in range(n):
-        queue_new(cell, &queues[i], depth, batch, 1 if shape == PAIRS else producers)
+    queues = queues_new(cell, n, depth, batch, 1 if shape == PAIRS else producers)
     began = now_ns()
     crew_run(crew_new(cell, cell.threads, work))
-    for i in range(n):
-        peak += queues[i].peak_bytes
-    metric(cell, b"in_flight_peak_bytes", <double>peak)
+    metric(cell, b"in_flight_peak_bytes", <double>queues_peak_bytes(queues, n))
 
 
 cdef public int main(int argc, char** argv) noexcept nogil:
