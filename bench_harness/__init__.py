@@ -1,7 +1,8 @@
 """bench_harness: a measurement laboratory for memory allocators.
 
-It measures any allocator through malloc and free, as a program meets it: one fresh process per cell, interleaved
-rounds, paired statistics. It knows nothing of the allocators' internals. Start with `python -m bench_harness list`.
+It measures any allocator through malloc and free, as a program meets it: one fresh process per cell,
+interleaved rounds, paired statistics. It knows nothing of the allocators' internals. Start with `python -m
+bench_harness list`.
 """
 
 from __future__ import annotations

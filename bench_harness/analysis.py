@@ -130,7 +130,7 @@ def choose_base(results: Results, wanted: str | None = None) -> str:
     for preferred in (GLIBC, "pymalloc"):
         if preferred in names:
             return preferred
-    return names[0]
+    return str(names[0])
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -140,7 +140,8 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
-    """Summaries of every group, with comparisons against `base` whose errors are controlled over the whole file.
+    """Summaries of every group, with comparisons against `base` whose errors are controlled over the whole
+    file.
 
     Args:
         results: of one machine type (see `one_machine`).
@@ -151,7 +152,7 @@ def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
         groups.setdefault((cell["label"], cell["threads"]), {}).setdefault(cell["contender"], []).append(cell)
     families = {name: entry["family"] for name, entry in results.header["allocators"].items()}
     table = []
-    for (label, threads), contenders in groups.items():
+    for (label, threads), contenders in sorted(groups.items()):
         rows = [
             _row(name, families.get(cells[0]["allocator"], ""), cells)
             for name, cells in sorted(contenders.items(), key=lambda item: _order(item[0]))

@@ -53,7 +53,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload: `kind` is "native" (an executable) or "python" (a script run under a route)."""
+    """One workload: `kind` is "native" (an executable) or "python" (a script run under a route).
+
+    `takes_seconds` is the time that a fixed amount of work takes with default parameters; 0 when the clock decides.
+    """
 
     name: str
     kind: str
@@ -61,6 +64,7 @@ class Workload:
     operation: str
     parameters: tuple[Parameter, ...]
     path: Path
+    takes_seconds: float = 0.0
 
     def check(self, values: Mapping[str, str]) -> None:
         """Raise UsageError unless all `values` name parameters of this workload and are valid."""
@@ -73,7 +77,7 @@ class Workload:
             known[name].check(text)
 
     def thread_counts(self, wanted: Sequence[int]) -> list[int]:
-        """Those of the wanted numbers of threads that the workload can run; one thread when it can run none."""
+        """Those of the wanted numbers of threads that the workload can run; 1 when it can run none."""
         most = next((p.largest for p in self.parameters if p.name == "threads"), 1)
         return [n for n in wanted if n <= most] or [1]
 
@@ -107,7 +111,13 @@ def _native(source: Path) -> Workload:
         ) from error
     parameters = tuple(_parameter(p) for p in fields["parameters"])
     return Workload(
-        fields["name"], "native", fields["description"], fields["operation"], parameters, executable
+        fields["name"],
+        "native",
+        fields["description"],
+        fields["operation"],
+        parameters,
+        executable,
+        fields["takes_seconds"],
     )
 
 

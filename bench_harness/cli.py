@@ -18,8 +18,8 @@ from bench_harness.errors import HarnessError, UsageError
 from bench_harness.native.build import BuildError, build_cells
 from bench_harness.peers import find_allocators, select_allocators
 from bench_harness.plan import NATIVE, Contender, Group, Plan
-from bench_harness.progress import duration, show_progress
-from bench_harness.run import expected_seconds, run_plan
+from bench_harness.progress import show_progress
+from bench_harness.run import run_plan
 from bench_harness.table import make_console, print_groups, print_means
 
 __all__ = ["main"]
@@ -218,11 +218,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.base is not None and arguments.base not in names:
         raise UsageError(f"--base {arguments.base}: not in this run; there are {', '.join(names)}")
     command = ["bench-harness", *sys.argv[1:]]
-    console.print(
-        f"{len(plan.groups)} groups x {len(names)} allocators x {plan.repeat} rounds, expected "
-        f"{duration(expected_seconds(plan, len(plan.groups) * len(names) * plan.repeat))}",
-        markup=False,
-    )
     try:
         with show_progress(console) as progress:
             results = run_plan(plan, arguments.json, command, progress, arguments.resume)

@@ -1,4 +1,4 @@
-"""Who else used the machine while a cell ran: other processes' CPU time, and time stolen by the hypervisor."""
+"""Who else used the machine while a cell ran: other processes, and the hypervisor (steal time)."""
 
 from __future__ import annotations
 

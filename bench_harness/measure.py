@@ -1,9 +1,9 @@
 """Run one cell: a fresh process, watched from outside, which proves which allocator served it.
 
-The child prints one JSON line when it is done and then waits at a gate (end of file on its standard input), so
-its /proc files can be read while it is whole. Peak RSS is VmHWM of /proc/PID/status and not `ru_maxrss`: exec
-gives a process a new address space and with it a new VmHWM, but the kernel carries `ru_maxrss` of the old one
-over, so a small child of a fat parent would report its parent's size.
+The child prints one JSON line when it is done and then waits at a gate (end of file on its standard input),
+so its /proc files can be read while it is whole. Peak RSS is VmHWM of /proc/PID/status and not `ru_maxrss`:
+exec gives a process a new address space and with it a new VmHWM, but the kernel carries `ru_maxrss` of the
+old one over, so a small child of a fat parent would report its parent's size.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Launch:
         allocator: the library to preload and to be proven, None when the route proves itself otherwise.
         preload: whether the library is preloaded by LD_PRELOAD.
         environment: further variables.
-        prove: the library (or "" for the C library) that must have served malloc; None to leave it to the route.
+        prove: the library (or "" for the C library) that must have served malloc; None to leave it to the
+        route.
     """
 
     command: Sequence[str]

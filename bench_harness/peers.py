@@ -20,7 +20,8 @@ __all__ = ["GLIBC", "NOOP", "Allocator", "find_allocators", "select_allocators",
 GLIBC = "glibc"
 NOOP = "noop"
 
-# Debian's package and the file that it installs; the directories are those of the dynamic linker's usual search.
+# Debian's package and the file that it installs; the directories are those of the dynamic linker's usual
+# search.
 _LIBRARIES = {
     "jemalloc": "libjemalloc.so.2",
     "mimalloc": "libmimalloc.so.2",
@@ -154,8 +155,8 @@ def select_allocators(
     Args:
         found: what `find_allocators` returned.
         wanted: `NAME` or `NAME=/path/lib.so` texts; empty means all that were found.
-        settings: `NAME.OPTION=VALUE` texts, each of which adds a variant (comma: several options in one variant).
-        probe: add the no-op probe when it is there.
+        settings: `NAME.OPTION=VALUE` texts, each of which adds a variant (comma: several options in one
+        variant). probe: add the no-op probe when it is there.
     Raises:
         UsageError: a name is unknown, a file does not exist, or a setting is malformed.
     """

@@ -48,7 +48,7 @@ def _success(seen: Observation) -> dict[str, Any]:
     zero = report["began_ns"]
 
     def since(ns: int) -> float:
-        return round((ns - zero) * 1e-9, 4)
+        return round(float(ns - zero) * 1e-9, 4)
 
     live = report["live_bytes"]
     # The harness's own tables are a known part of the RSS and nobody's overhead.

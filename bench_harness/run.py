@@ -35,9 +35,9 @@ class Progress(Protocol):
         """Show a line."""
 
 
-def expected_seconds(plan: Plan, cells: int) -> float:
-    """What `cells` cells of the plan take, without repeats of disturbed ones."""
-    return cells * (plan.warmup + plan.seconds + START_SECONDS)
+def expected_seconds(plan: Plan, cells: Iterable[Cell]) -> float:
+    """What these cells of the plan take, without repeats of disturbed ones."""
+    return sum((c.group.workload.takes_seconds or plan.warmup + plan.seconds) + START_SECONDS for c in cells)
 
 
 def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
@@ -147,14 +147,14 @@ def run_plan(
             progress.end(cell, entry)
 
     rounds = [plan.cells(number, plan.groups) for number in range(plan.repeat)]
-    waiting = sum(cell.key not in finished for cells in rounds for cell in cells)
-    progress.plan(waiting, expected_seconds(plan, waiting))
+    waiting = [cell for cells in rounds for cell in cells if cell.key not in finished]
+    progress.plan(len(waiting), expected_seconds(plan, waiting))
     for cells in rounds:
         run(cells)
     number = plan.repeat
     while groups := _unsettled(plan, results.cells, number):
         cells = plan.cells(number, groups)
-        progress.plan(len(cells), expected_seconds(plan, len(cells)))
+        progress.plan(len(cells), expected_seconds(plan, cells))
         run(cells)
         number += 1
     save(results, target)

@@ -1,9 +1,10 @@
 """The statistics of interleaved rounds: medians with bootstrap intervals, paired comparisons, error control.
 
-Two contenders are compared round by round: within a round they ran next to each other, so the ratio of a round is
-free of the machine's slow drift. The verdict is Wilcoxon's signed-rank test on the logarithms of the ratios (exact
-for few rounds, indifferent to a single wild one); over a whole table the false discovery rate is held at ALPHA by
-Benjamini and Hochberg's procedure. With fewer than six rounds that test cannot reach 5 %, and no verdict is given.
+Two contenders are compared round by round: within a round they ran next to each other, so the ratio of a
+round is free of the machine's slow drift. The verdict is Wilcoxon's signed-rank test on the logarithms of
+the ratios (exact for few rounds, indifferent to a single wild one); over a whole table the false discovery
+rate is held at ALPHA by Benjamini and Hochberg's procedure. With fewer than six rounds that test cannot
+reach 5 %, and no verdict is given.
 """
 
 from __future__ import annotations

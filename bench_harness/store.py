@@ -1,4 +1,4 @@
-"""Result files: versioned JSON, validated by a schema; a journal keeps each finished cell of a run under way."""
+"""Result files: versioned JSON, validated by a schema; a journal keeps the finished cells of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables on the terminal: one per group, then the geometric means. Plain text when it is not a terminal."""
+"""The tables on the terminal: one per group, then the geometric means; plain text on a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_console(stderr: bool = False) -> Console:
     """A console that never folds a table on a pipe: files and logs get whole lines."""
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
-        console = Console(stderr=stderr, highlight=False, width=160, no_color=True)
+        console = Console(stderr=stderr, highlight=False, width=200, no_color=True)
     return console
 
 
@@ -66,7 +66,7 @@ def _cells(row: Row, threads: int) -> list[str]:
         f"{row.user:.2f}" if row.user is not None else "-",
         f"{row.system:.2f}" if row.system is not None else "-",
         si(row.faults) if row.faults is not None else "-",
-        f"{len(row.cells)}" + (f" ({row.disturbed} disturbed)" if row.disturbed else ""),
+        f"{len(row.cells)}" + (f" ({row.disturbed} dist.)" if row.disturbed else ""),
     ]
 
 

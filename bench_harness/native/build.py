@@ -132,7 +132,7 @@ def _build(
     force: bool,
     log: Callable[[str], object],
 ) -> Path:
-    """Run the commands that `steps` gives for a scratch folder, the last of which writes `target.name` there."""
+    """Run the commands that `steps` gives for a scratch folder; the last one writes `target.name` there."""
     if not force and not _stale(target, sources, recipe):
         return target
     log(f"building {target.relative_to(ROOT)}")

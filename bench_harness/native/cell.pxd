@@ -179,6 +179,7 @@ cdef inline void cell_describe(Cell* cell, const Workload* w) noexcept nogil:
     text_field_string(t, b"name", w.name)
     text_field_string(t, b"description", w.description)
     text_field_string(t, b"operation", w.operation)
+    text_field(t, b"takes_seconds", cell.params.takes)
     params_describe(&cell.params, t)
     text_raw(t, b"}")
     text_send(t)

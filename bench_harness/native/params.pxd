@@ -30,6 +30,7 @@ cdef struct Params:
     char** argv
     bint describe
     int count
+    double takes          # seconds that the work takes by itself; 0 when the clock decides (`seconds`)
     Param[PARAMS_MOST] at
 
 

@@ -1,0 +1,75 @@
+"""The pictures of a result file, each as PNG and SVG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from bench_harness.analysis import GroupRows
+from bench_harness.pictures.cputime import cputime_figure
+from bench_harness.pictures.pareto import pareto_figure
+from bench_harness.pictures.ratios import ratio_figure
+from bench_harness.pictures.scaling import scaling_figure
+from bench_harness.pictures.style import pleasant
+from bench_harness.pictures.timeline import has_timeline, timeline_figure
+
+__all__ = ["draw", "slug"]
+
+
+def slug(label: str) -> str:
+    """A label as a file name: `churn:live=5000` gives `churn-live-5000`."""
+    return re.sub(r"[^\w.]+", "-", label).strip("-")
+
+
+def _plan(groups: Sequence[GroupRows], base: str) -> list[tuple[str, Callable[[], Figure]]]:
+    """File names and what draws them: only pictures for which there is data."""
+    jobs: list[tuple[str, Callable[[], Figure]]] = []
+    for label in dict.fromkeys(g.label for g in groups):
+        mine = [g for g in groups if g.label == label and any(r.throughput for r in g.competitors)]
+        if not mine:
+            continue
+        jobs.append((slug(label), lambda mine=mine: pareto_figure(mine)))  # type: ignore[misc]
+        if len(mine) > 1:
+            jobs.append((f"{slug(label)}-scaling", lambda mine=mine: scaling_figure(mine)))  # type: ignore[misc]
+        for g in mine:
+            if has_timeline(g):
+                name = f"{slug(label)}-time" + (f"-{g.threads}" if g.threads != 1 else "")
+                jobs.append((name, lambda g=g: timeline_figure(g)))  # type: ignore[misc]
+    if any(r.throughput_ratio for g in groups for r in g.competitors):
+        jobs.append(("ratios", lambda: ratio_figure(groups, base)))
+    if any(r.user for g in groups for r in g.competitors):
+        jobs.append(("cpu-time", lambda: cputime_figure(groups)))
+    return jobs
+
+
+def draw(groups: Sequence[GroupRows], base: str, out: Path, only: Sequence[str] | None = None,
+         formats: Sequence[str] = ("png", "svg")) -> list[Path]:  # fmt: skip
+    """Draw every picture that the data supports.
+
+    Args:
+        groups: analysed against `base`.
+        base: the contender that ratios refer to.
+        out: folder, made if it is not there.
+        only: names without suffix to which the set is limited.
+        formats: file suffixes.
+    Returns:
+        The files that were written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    with pleasant():
+        for name, make in _plan(groups, base):
+            if only is not None and name not in only:
+                continue
+            figure = make()
+            for suffix in formats:
+                path = out / f"{name}.{suffix}"
+                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+                figure.savefig(path, metadata=metadata)
+                written.append(path)
+            plt.close(figure)
+    return written

@@ -1,0 +1,77 @@
+"""RSS over time, as it is seen from outside, with the bound of the pages that are still needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench_harness.analysis import GroupRows, Row
+from bench_harness.pictures.style import GREY, INK, footnote, look_of
+from bench_harness.table import MIB
+
+__all__ = ["has_timeline", "timeline_figure"]
+
+_LEAST_MARKS = 2  # a workload with phases tells of at least two moments
+
+
+def _typical(row: Row) -> dict[str, Any] | None:
+    """The cell whose peak is the median one: one real course, not an average that nobody ran."""
+    cells = sorted((c for c in row.cells if c["samples"]), key=lambda c: c["peak_rss_bytes"])
+    return cells[len(cells) // 2] if cells else None
+
+
+def has_timeline(group: GroupRows) -> bool:
+    """True for workloads that have phases, of which a course over time tells more than a peak."""
+    return any(len(cell["marks"]) >= _LEAST_MARKS for row in group.competitors for cell in row.cells)
+
+
+def _phases(axes: Axes, cell: dict[str, Any]) -> None:
+    """Thin lines at the moments that the workload itself reports."""
+    top = axes.get_ylim()[1]
+    for mark in cell["marks"]:
+        if mark["name"].startswith("idle ") and mark["name"] != "idle 0 s":
+            continue
+        axes.axvline(mark["at"], color="#d0d0d0", linewidth=0.9, zorder=0)
+        name = "idle" if mark["name"] == "idle 0 s" else mark["name"]
+        axes.text(mark["at"], top, f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY)
+
+
+def timeline_figure(group: GroupRows) -> Figure:
+    """The course of one group: a line per contender, the page bound as a floor."""
+    looks = look_of([row.contender for row in group.competitors])
+    figure, axes = plt.subplots(figsize=(9.2, 4.8), layout="constrained")
+    bounds = []
+    first: dict[str, Any] | None = None
+    for row in group.competitors:
+        cell = _typical(row)
+        if cell is None:
+            continue
+        first = first or cell
+        look = looks[row.contender]
+        axes.plot(
+            [at for at, _ in cell["samples"]],
+            [rss / MIB for _, rss in cell["samples"]],
+            color=look.colour,
+            linestyle=look.dash,
+            linewidth=1.9,
+            label=row.contender,
+        )
+        bound = cell["metrics"].get("page_bound_bytes", -1)
+        if bound > 0:
+            bounds.append(bound / MIB)
+    axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
+    if first is not None:
+        _phases(axes, first)
+    if bounds:
+        axes.axhline(min(bounds), color=INK, linewidth=1, linestyle=":")
+        axes.text(axes.get_xlim()[1], min(bounds), "pages with a live byte (lowest) ",
+                  fontsize=8, va="bottom", ha="right")  # fmt: skip
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("RSS, MiB")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.suptitle(f"{group.label}: RSS over time", x=0.01, ha="left", fontsize=13, weight="bold")
+    footnote(figure, group.competitors, "sampled from outside; of each allocator the run with the median peak")
+    return figure
