@@ -17,13 +17,14 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
 
 from libc.stdint cimport uint64_t
 
-from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void
+from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
 from rtmalloc.core.entry cimport *
 from rtmalloc.core.fork cimport fork_register
 from rtmalloc.core.heap cimport BINS_OFFSET, Bin, Heap
 from rtmalloc.core.span cimport Span
-from rtmalloc.core.stats cimport Stats, stats_gather
+from rtmalloc.core.stats cimport Stats, stats_gather, stats_print
 from rtmalloc.core.thread cimport allocator, allocator_open, thread_heap
+from rtmalloc.core.options cimport RT_OPTION_stats_at_exit
 from rtmalloc.core.pagemap cimport BIN_BYTES
 
 cdef extern from "exports.h":
@@ -36,3 +37,9 @@ cdef constructor_void library_load() noexcept nogil:
     RT_STATIC_ASSERT(sizeof(Span) == 128)
     allocator().on_open = fork_register
     allocator_open()
+
+
+cdef destructor_void library_unload() noexcept nogil:
+    # At exit. Nothing is torn down: frees arrive until the very end.
+    if allocator().ready and allocator().store.options.value[RT_OPTION_stats_at_exit]:
+        stats_print(allocator())

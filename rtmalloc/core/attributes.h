@@ -18,6 +18,8 @@
 #define RT_FAST_POINTER RT_FAST rt_ptr_t
 /* Runs when the library is loaded. */
 #define RT_CONSTRUCTOR_VOID __attribute__((constructor, used)) void
+/* Runs when the process exits. */
+#define RT_DESTRUCTOR_VOID __attribute__((destructor, used)) void
 typedef void *rt_ptr_t;
 /* A statement that fails the compilation when it does not hold. */
 #define RT_STATIC_ASSERT(condition) _Static_assert(condition, #condition)

@@ -12,4 +12,5 @@ cdef extern from "attributes.h" nogil:
     ctypedef void fast_void "RT_FAST_VOID"
     ctypedef void* fast_pointer "RT_FAST_POINTER"
     ctypedef void constructor_void "RT_CONSTRUCTOR_VOID"
+    ctypedef void destructor_void "RT_DESTRUCTOR_VOID"
     void RT_STATIC_ASSERT(bint condition) noexcept

@@ -1,5 +1,5 @@
 # One line on stderr about a broken program, then abort. No stdio: its buffers would come from malloc.
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint64_t
 
 from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.platform cimport abort, rt_os_complain
@@ -25,6 +25,20 @@ cdef inline size_t text_append_hex(char* line, size_t at, size_t value) noexcept
         line[at] = b"0123456789abcdef"[(value >> shift) & 15]
         at += 1
         shift -= 4
+    return at
+
+
+cdef inline size_t text_append_number(char* line, size_t at, uint64_t value) noexcept nogil:
+    cdef char digits[20]
+    cdef int n = 0
+    while value or n == 0:
+        digits[n] = <char>(c'0' + value % 10)
+        value //= 10
+        n += 1
+    while n and at < COMPLAINT_BYTES - 1:
+        n -= 1
+        line[at] = digits[n]
+        at += 1
     return at
 
 

@@ -10,9 +10,7 @@ from cython cimport unlikely
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.attributes cimport cold_int, cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.heap cimport (
-    BINS_OFFSET, HEAP_BEAT, Bin, Heap, heap_excess_flush, heap_flush, heap_free_excess, heap_free_remote, heap_refill,
-)
+from rtmalloc.core.heap cimport BINS_OFFSET, HEAP_BEAT, Bin, Heap
 from rtmalloc.core.large cimport (
     Giants, giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
     large_to_giant, large_zero,
@@ -21,7 +19,9 @@ from rtmalloc.core.options cimport RT_OPTION_remap_kib
 from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
 from rtmalloc.core.purge cimport Purge, purge_everything, purge_tick
-from rtmalloc.core.remote cimport Batch, object_locate, span_put
+from rtmalloc.core.object cimport Batch, batch_begin, object_locate
+from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
+from rtmalloc.core.remote cimport heap_free_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
 from rtmalloc.core.size_class cimport (
     RT_CLASS_COUNT, RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size,
@@ -101,7 +101,7 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
     h.counters.ticks += 1
     if now >= h.epoch_at:
         heap_epoch(h, now)
-        store_epoch(h.store, now)
+        store_epoch(h.store, h, now)
     purge_tick(h.store, &allocator().purge, now)
 
 
@@ -168,6 +168,9 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
     cdef Heap* h = thread_heap()
     cdef void* p = NULL
     cdef int attempt
+    if bytes == 0:
+        # Too strict an alignment for the small classes; a block has at least one byte of its own.
+        bytes = 1
     if bytes > RT_LARGEST_REQUEST or not allocator_open():
         rt_set_errno(ENOMEM)
         return NULL
@@ -242,10 +245,8 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
         # A thread that only frees gets a heap too, for its sender's cache and its heartbeat.
         h = <Heap*>thread_heap_open()
         if h == NULL:
-            batch.word = object_ >> 6
-            batch.mask = <uint64_t>1 << (object_ & 63)
-            batch.class_ = tag_class(tag)
-            span_put(&a.store, 0, &batch)
+            batch_begin(&batch, batch.span, object_, tag_class(tag))
+            span_put(&a.store, NULL, &batch)
             return
     heap_free_remote(h, batch.span, object_, tag_class(tag))
     h.beat -= 1

@@ -16,7 +16,8 @@ from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open, mailbox_take
 from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner
-from rtmalloc.core.remote cimport Batch, object_locate, span_put
+from rtmalloc.core.object cimport Batch, batch_begin, object_locate
+from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport Span
@@ -37,6 +38,8 @@ cdef inline void fork_prepare() noexcept nogil:
     lock_take(&a.late_lock)
     lock_take(&a.purge.lock)
     lock_take(&a.heaps_lock)
+    for i in range(1, a.store.heap_count + 1):
+        lock_take(&(<Heap*>a.store.heaps[i]).lock)
     for i in range(CLASSES_MOST):
         lock_take(&a.store.central[i].lock)
     for i in range(TRANSFER_LENGTHS):
@@ -52,6 +55,8 @@ cdef inline void fork_parent() noexcept nogil:
         lock_drop(&a.store.transfer.lists[i].lock)
     for i in range(CLASSES_MOST):
         lock_drop(&a.store.central[i].lock)
+    for i in range(1, a.store.heap_count + 1):
+        lock_drop(&(<Heap*>a.store.heaps[i]).lock)
     lock_drop(&a.heaps_lock)
     lock_drop(&a.purge.lock)
     lock_drop(&a.late_lock)
@@ -60,7 +65,7 @@ cdef inline void fork_parent() noexcept nogil:
 
 cdef inline bint heap_is_orphan(Allocator* a, const Heap* mine, uint32_t id) noexcept nogil:
     # Whether heap `id` belongs to a thread that does not exist in this process.
-    cdef Heap* h = a.heaps[id]
+    cdef Heap* h = <Heap*>a.store.heaps[id]
     return h.live and h != mine and h != a.late
 
 
@@ -105,13 +110,11 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
             batch.span = object_locate(&a.store.arena, p, &object_)
             if batch.span == NULL:
                 break
-            batch.word = object_ >> 6
-            batch.mask = <uint64_t>1 << (object_ & 63)
-            batch.class_ = c
+            batch_begin(&batch, batch.span, object_, c)
             if rt_load_relaxed_u64(&batch.span.bits[batch.word]) & batch.mask:
                 break
             rest = (<void**>p)[0]
-            span_put(&a.store, 0, &batch)
+            span_put(&a.store, NULL, &batch)
             p = rest
 
 
@@ -140,19 +143,21 @@ cdef inline void fork_child() noexcept nogil:
         lock_renew(&a.store.transfer.lists[i].lock)
     for i in range(CLASSES_MOST):
         lock_renew(&a.store.central[i].lock)
+    for i in range(1, a.store.heap_count + 1):
+        lock_renew(&(<Heap*>a.store.heaps[i]).lock)
     lock_renew(&a.heaps_lock)
     lock_renew(&a.purge.lock)
     lock_renew(&a.late_lock)
     lock_renew(&a.opening)
-    for i in range(1, a.heap_count + 1):
-        if a.heaps[i].live:
+    for i in range(1, a.store.heap_count + 1):
+        if (<Heap*>a.store.heaps[i]).live:
             mailbox_open(mailbox_of(&a.store.arena, i))
     fork_settle_spans(a, mine)
-    for i in range(1, a.heap_count + 1):
+    for i in range(1, a.store.heap_count + 1):
         if heap_is_orphan(a, mine, i):
             mailbox_take(mailbox_of(&a.store.arena, i), True)
-            fork_empty_bins(a, a.heaps[i])
-            fork_recycle_heap(a, a.heaps[i])
+            fork_empty_bins(a, (<Heap*>a.store.heaps[i]))
+            fork_recycle_heap(a, (<Heap*>a.store.heaps[i]))
 
 
 cdef inline cold_void fork_register() noexcept nogil:

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 
 from rtmalloc.core.arena cimport MAILBOX_BYTES, Arena
 from rtmalloc.core.atomics cimport (
-    rt_exchange_pointer, rt_exchange_u8, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
+    rt_exchange_u8, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
     rt_store_u8, rt_swap_if_pointer,
 )
 from rtmalloc.core.span cimport Span
@@ -44,12 +44,16 @@ cdef inline bint mailbox_push(Mailbox* m, Span* s) noexcept nogil:
 
 
 cdef inline bint mailbox_has_mail(Mailbox* m) noexcept nogil:
-    return rt_load_relaxed_pointer(&m.head) != NULL
+    return <size_t>rt_load_relaxed_pointer(&m.head) > <size_t>RT_MAILBOX_CLOSED
 
 
 cdef inline Span* mailbox_take(Mailbox* m, bint close) noexcept nogil:
-    # All spans in the box, as a list to walk with mailbox_next.
-    return <Span*>rt_exchange_pointer(&m.head, RT_MAILBOX_CLOSED if close else NULL)
+    # All spans in the box, as a list to walk with mailbox_next. A closed box stays closed.
+    cdef void* head = rt_load_acquire_pointer(&m.head)
+    while head != RT_MAILBOX_CLOSED:
+        if rt_swap_if_pointer(&m.head, &head, RT_MAILBOX_CLOSED if close else NULL):
+            return <Span*>head
+    return NULL
 
 
 cdef inline Span* mailbox_next(Span* s) noexcept nogil:

@@ -2,73 +2,60 @@
 # the OR that may have made the span usable again, or whole, tells somebody.
 from libc.stdint cimport uint32_t, uint64_t
 
-from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_or_u64
-from rtmalloc.core.attributes cimport cold_void, slow_int
-from rtmalloc.core.bitmap cimport rt_lowest_bit
-from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.mailbox cimport mailbox_of, mailbox_push
+from rtmalloc.core.atomics cimport rt_or_u64
+from rtmalloc.core.attributes cimport slow_void
+from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, heap_span_settle
+from rtmalloc.core.lock cimport lock_drop, lock_take, lock_try
+from rtmalloc.core.mailbox cimport mailbox_next, mailbox_of, mailbox_push, mailbox_take
+from rtmalloc.core.object cimport Batch, batch_add, batch_begin, complain_of_double_free
+from rtmalloc.core.options cimport RT_OPTION_remote_kib
 from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_of_slice, tag_owner
-from rtmalloc.core.span cimport Span, span_full_mask, span_object_at
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.span cimport Span, span_full_mask, span_is_whole
 from rtmalloc.core.store cimport Store, central_event, span_slice
 
-cdef enum PutEvent:
-    PUT_DONE = 0               # nothing left to do
-    PUT_MINE = 1               # the span is the caller's own and has become usable or whole: look at it
 
-cdef enum:
-    REMOTE_SLOTS = 16          # spans (words of them) that a sender batches at a time
-
-cdef struct Batch:
-    # Objects on their way home: some of the 64 of one word of one span.
-    Span* span                 # NULL = empty
-    uint64_t mask
-    uint32_t word
-    uint32_t class_            # of the span, known while we hold objects of it
+cdef inline bint heap_settle_locked(Heap* h, Span* s) noexcept nogil:
+    # Under the lock of `h`: settle the span if it (still) is one of h's; whether it is.
+    cdef uint32_t slice = span_slice(h.store, s)
+    if tag_owner(tag_of_slice(&h.store.arena, slice)) != h.id or s.index != slice:
+        return False
+    heap_span_settle(h, s)
+    return True
 
 
-cdef inline Span* span_of(const Arena* a, uint64_t slice) noexcept nogil:
-    # The span that holds an allocated slice.
-    return &a.spans[rt_load_relaxed_u32(&a.spans[slice].index)]
-
-
-cdef inline Span* object_locate(const Arena* a, const void* p, uint32_t* object_) noexcept nogil:
-    # The span of a small object and the object's number; NULL when `p` is not the start of an object.
-    cdef Span* s = span_of(a, arena_slice_of(a, p))
-    cdef uint32_t offset = <uint32_t>(<size_t>p - <size_t>s.base)
-    object_[0] = span_object_at(s, offset)
-    if object_[0] * s.size != offset or object_[0] >= s.objects:
-        return NULL
-    return s
-
-
-cdef inline cold_void complain_of_double_free(const Span* s, uint32_t word, uint64_t twice) noexcept nogil:
-    complain_of_pointer(b"free", s.base + <size_t>(word * 64 + rt_lowest_bit(twice)) * s.size, b"double free")
-
-
-cdef inline slow_int span_event(Store* store, uint32_t self_id, Span* s, uint32_t class_) noexcept nogil:
-    # Find who looks after a span that has become usable or whole, and tell them; PUT_MINE when it is the caller.
-    # We hold nothing of the span any more, so it may be gone or be another one: whoever is told looks for himself.
-    cdef uint32_t tag
-    cdef uint32_t owner
+cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t class_) noexcept nogil:
+    # A span has become usable or whole: whoever looks after it settles it, or is told. `self` is the caller's heap or
+    # NULL. We hold nothing of the span any more, so it may be gone or be another one: all is looked at again under the
+    # lock that guards it.
+    cdef uint32_t slice = span_slice(store, s)
+    cdef uint32_t tag, owner
+    cdef Heap* h
+    cdef bint settled
     while True:
-        tag = tag_of_slice(&store.arena, span_slice(store, s))
+        tag = tag_of_slice(&store.arena, slice)
         owner = tag_owner(tag)
-        if owner:
-            if owner == self_id:
-                return PUT_MINE
+        if owner == 0:
+            if tag != tag_make(0, class_) or central_event(store, s, class_):
+                return
+            continue
+        h = <Heap*>store.heaps[owner]
+        if h == self:
+            lock_take(&h.lock)
+        elif not span_is_whole(s) or not lock_try(&h.lock):
+            # Usable again is news for the owner alone. Whole concerns everybody, but the owner is at work just now.
             if mailbox_push(mailbox_of(&store.arena, owner), s):
-                return PUT_DONE
-            # Closed: its heap has just given up all its spans, so the tag has changed.
-        else:
-            if tag != tag_make(0, class_):
-                return PUT_DONE
-            if central_event(store, s, class_):
-                return PUT_DONE
+                return
+            # Closed: that heap has just given up all its spans, so the tag has changed.
+            continue
+        settled = heap_settle_locked(h, s)
+        lock_drop(&h.lock)
+        if settled:
+            return
 
 
-cdef inline int span_put(Store* store, uint32_t self_id, const Batch* batch) noexcept nogil:
-    # Return a batch to its span; `self_id` is the caller's heap, 0 for none.
+cdef inline void span_put(Store* store, Heap* self, const Batch* batch) noexcept nogil:
+    # Return a batch to its span.
     cdef Span* s = batch.span
     # Read before the OR: until then we hold an object, and the span is what we think it is.
     cdef uint64_t full = span_full_mask(s, batch.word)
@@ -76,5 +63,53 @@ cdef inline int span_put(Store* store, uint32_t self_id, const Batch* batch) noe
     if before & batch.mask:
         complain_of_double_free(s, batch.word, before & batch.mask)
     if before == 0 or (before | batch.mask) == full:
-        return span_event(store, self_id, s, batch.class_)
-    return PUT_DONE
+        span_event(store, self, s, batch.class_)
+
+
+cdef inline slow_void mail_read(Store* store, Heap* reader, uint32_t heap_id, bint close) noexcept nogil:
+    # Look at the spans that a heap's mailbox names. Anybody may read anybody's mail: a span that is no longer that heap's
+    # is passed on to whoever has it now.
+    cdef Span* s = mailbox_take(mailbox_of(&store.arena, heap_id), close)
+    cdef Span* rest
+    cdef uint32_t class_
+    if reader != NULL:
+        reader.counters.mail_takes += 1
+    while s != NULL:
+        rest = mailbox_next(s)
+        if reader != NULL:
+            reader.counters.mail_spans += 1
+        class_ = tag_class(tag_of_slice(&store.arena, span_slice(store, s)))
+        if class_ != 0 and class_ < RT_CLASS_COUNT:
+            span_event(store, reader, s, class_)
+        s = rest
+
+
+# ---- the sender's cache
+
+cdef inline slow_void heap_remote_flush(Heap* h) noexcept nogil:
+    # Send everything that the sender's cache holds.
+    cdef Batch batch
+    cdef uint32_t i
+    for i in range(REMOTE_SLOTS):
+        if h.remote[i].span != NULL:
+            batch = h.remote[i]
+            h.remote[i].span = NULL
+            h.counters.remote_batches += 1
+            span_put(h.store, h, &batch)
+    h.remote_room = h.store.options.value[RT_OPTION_remote_kib] * 1024
+
+
+cdef inline void heap_free_remote(Heap* h, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
+    # An object of somebody else's span: group it with others of the same 64, then send them with one atomic step.
+    cdef Batch* slot = &h.remote[((s.index * 5) ^ (object_ >> 6)) & (REMOTE_SLOTS - 1)]
+    cdef Batch batch
+    h.counters.remote_frees += 1
+    h.remote_room -= s.size
+    if not batch_add(slot, s, object_):
+        batch = slot[0]
+        batch_begin(slot, s, object_, class_)
+        if batch.span != NULL:
+            h.counters.remote_batches += 1
+            span_put(h.store, h, &batch)
+    if h.remote_room < 0:
+        heap_remote_flush(h)

@@ -5,18 +5,19 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport rt_load_relaxed_u64, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_void
-from rtmalloc.core.heap cimport (
-    Bin, Heap, Source, bin_flush, bin_length, bin_shrink, heap_excess_flush, heap_mail_read, heap_remote_flush,
-    heap_span_settle,
-)
+from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_span_settle
+from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
+from rtmalloc.core.refill cimport bin_flush, bin_shrink, heap_excess_flush
+from rtmalloc.core.remote cimport heap_remote_flush, mail_read
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.transfer_cache cimport transfer_drain
 
 cdef enum:
+    MAIL_HEAPS = 64            # mailboxes looked at per epoch
     SWEEP_SPANS = 64           # own spans looked at per epoch: bounds the pause to a few microseconds
 
 
@@ -48,8 +49,10 @@ cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
 
 cdef inline void heap_sweep(Heap* h) noexcept nogil:
     # Look at a bounded number of own spans, going round: finds spans that came to be usable or whole without a hint.
-    cdef Span* s = h.sweep
+    cdef Span* s
     cdef uint32_t i
+    lock_take(&h.lock)
+    s = h.sweep
     for i in range(SWEEP_SPANS):
         if s == NULL:
             break
@@ -58,6 +61,7 @@ cdef inline void heap_sweep(Heap* h) noexcept nogil:
         heap_span_settle(h, s)
         s = s.own_next if h.sweep == s else h.sweep
     h.sweep = s if s != NULL else h.owned
+    lock_drop(&h.lock)
 
 
 cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
@@ -72,13 +76,29 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
             bin_epoch(h, c)
     heap_remote_flush(h)
     if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
-        heap_mail_read(h, False)
+        mail_read(h.store, h, h.id, False)
     heap_sweep(h)
 
 
-cdef inline cold_void store_epoch(Store* store, uint64_t now) noexcept nogil:
+cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil:
+    # Read the mail of a bounded number of heaps, going round: an owner that sleeps does not read its own.
+    cdef uint32_t i
+    cdef uint32_t id = store.mail_cursor
+    for i in range(MAIL_HEAPS):
+        id += 1
+        if id > store.heap_count:
+            id = 1
+        if mailbox_has_mail(mailbox_of(&store.arena, id)):
+            mail_read(store, reader, id, False)
+        if id == store.mail_cursor:
+            break
+    store.mail_cursor = id
+
+
+cdef inline cold_void store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:
     # What belongs to nobody in particular: one of the ticking threads does it, once per epoch.
     cdef uint64_t due = rt_load_relaxed_u64(&store.epoch_at)
     if now < due or not rt_swap_if_u64(&store.epoch_at, &due, now + store.options.value[RT_OPTION_epoch_ms]):
         return
     transfer_drain(&store.transfer, &store.arena.pages, False)
+    store_read_idle_mail(store, self)

@@ -1,14 +1,18 @@
 # Numbers about the whole allocator, gathered on demand by walking tags and bitmaps: nothing here is counted on a fast
 # path. The walk takes no lock, so under load the numbers are those of slightly different instants.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_address
 from rtmalloc.core.atomics cimport rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64
+from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_void
 from rtmalloc.core.bitmap cimport rt_count_bits
+from rtmalloc.core.central cimport CLASSES_MOST
+from rtmalloc.core.complain cimport COMPLAINT_BYTES, text_append, text_append_number
 from rtmalloc.core.heap cimport Heap, HeapCounters
 from rtmalloc.core.lock cimport lock_drop, lock_take
-from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice
-from rtmalloc.core.platform cimport rt_os_resident
+from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice, tag_owner
+from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
 from rtmalloc.core.span cimport Span
@@ -18,6 +22,13 @@ cdef extern from "config.h":
     enum:
         RT_SLICE_BYTES
         RT_SLICE_SHIFT
+
+cdef struct ClassStats:
+    # One size class, by the same walk.
+    uint64_t spans
+    uint64_t owned             # spans that a thread owns; the others are in the central store or full
+    uint64_t objects           # in all its spans
+    uint64_t free              # of them, in nobody's bin or hand
 
 cdef struct Stats:
     # All in bytes unless said otherwise.
@@ -42,6 +53,7 @@ cdef struct Stats:
     uint64_t adopted           # spans taken from the central store
     uint64_t abandoned         # spans left there by exiting threads
     uint64_t remaps            # large blocks moved by page tables
+    uint64_t spans_retired     # owned spans released because their last object came home
     HeapCounters counters      # summed over all heaps
 
 
@@ -54,7 +66,8 @@ cdef inline void stats_add_counters(HeapCounters* sum, const HeapCounters* one) 
         total[i] += part[i]
 
 
-cdef inline void stats_walk(Allocator* a, Stats* st) noexcept nogil:
+cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
+    # `classes` has RT_CLASS_COUNT zeroed entries, or is NULL.
     cdef uint64_t slice = 0
     cdef uint64_t end = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
     cdef uint32_t tag, class_, w, objects, free
@@ -72,16 +85,21 @@ cdef inline void stats_walk(Allocator* a, Stats* st) noexcept nogil:
             for w in range((objects + 63) // 64):
                 free += rt_count_bits(rt_load_relaxed_u64(&s.bits[w]))
             st.spans += 1
+            if classes != NULL:
+                classes[class_].spans += 1
+                classes[class_].owned += tag_owner(tag) != 0
+                classes[class_].objects += objects
+                classes[class_].free += free
             st.allocated += <uint64_t>(objects - free) * rt_class_size[class_]
         slice += 1
 
 
-cdef inline void stats_gather(Allocator* a, Stats* st) noexcept nogil:
-    # Fill `st`, which the caller has zeroed. The allocator is open.
+cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
+    # Fill `st` and, unless it is NULL, `classes`; the caller has zeroed them. The allocator is open.
     cdef uint32_t i
     cdef size_t page = a.store.arena.page_bytes
     cdef size_t opened = <size_t>a.store.arena.pages.opened * SEGMENT_SLICES * RT_SLICE_BYTES
-    stats_walk(a, st)
+    stats_walk(a, st, classes)
     st.giants = rt_load_relaxed_u64(&a.giants.bytes)
     st.allocated += st.giants
     st.cached = rt_load_relaxed_u64(&a.store.cached_bytes)
@@ -103,17 +121,18 @@ cdef inline void stats_gather(Allocator* a, Stats* st) noexcept nogil:
         st.adopted += a.store.central[i].adopted
         st.abandoned += a.store.central[i].abandoned
     lock_take(&a.heaps_lock)
-    st.heaps = a.heap_count
+    st.heaps = a.store.heap_count
     st.threads = a.threads_started - a.threads_ended
-    for i in range(1, a.heap_count + 1):
-        stats_add_counters(&st.counters, &a.heaps[i].counters)
+    for i in range(1, a.store.heap_count + 1):
+        st.spans_retired += (<Heap*>a.store.heaps[i]).spans_retired
+        stats_add_counters(&st.counters, &(<Heap*>a.store.heaps[i]).counters)
     lock_drop(&a.heaps_lock)
 
 
 cdef inline uint64_t stats_metadata(Allocator* a) noexcept nogil:
     # What the tables take: only the part for opened segments, beyond which nothing is touched.
     cdef uint64_t slices = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
-    cdef uint64_t total = a.heap_count * sizeof(Heap)
+    cdef uint64_t total = a.store.heap_count * sizeof(Heap)
     cdef size_t page = a.store.arena.page_bytes
     total += rt_os_resident(<char*>a.store.arena.spans, (slices * sizeof(Span) + page) & ~(page - 1), page)
     total += rt_os_resident(
@@ -121,3 +140,44 @@ cdef inline uint64_t stats_metadata(Allocator* a) noexcept nogil:
     )
     total += rt_os_resident(<char*>(<size_t>a.store.arena.tags & ~(page - 1)), (slices * 4 + 2 * page) & ~(page - 1), page)
     return total
+
+
+cdef extern from "stats_names.h" nogil:
+    enum:
+        RT_STATS_NAME_COUNT
+    const char* rt_stats_names[]
+
+
+cdef inline cold_void stats_print(Allocator* a) noexcept nogil:
+    # All numbers to stderr, one per line.
+    cdef Stats st
+    cdef uint64_t* values = <uint64_t*>&st
+    cdef char line[COMPLAINT_BYTES]
+    cdef ClassStats classes[CLASSES_MOST]
+    cdef size_t at
+    cdef int i
+    RT_STATIC_ASSERT(sizeof(Stats) == RT_STATS_NAME_COUNT * sizeof(uint64_t))
+    memset(&st, 0, sizeof(st))
+    memset(classes, 0, sizeof(classes))
+    stats_gather(a, &st, classes)
+    for i in range(RT_STATS_NAME_COUNT):
+        at = text_append(line, 0, b"rtmalloc: ")
+        at = text_append(line, at, rt_stats_names[i])
+        at = text_append(line, at, b" ")
+        at = text_append_number(line, at, values[i])
+        line[at] = c'\n'
+        rt_os_complain(line, at + 1)
+    for i in range(1, RT_CLASS_COUNT):
+        if classes[i].spans:
+            at = text_append(line, 0, b"rtmalloc: class ")
+            at = text_append_number(line, at, rt_class_size[i])
+            at = text_append(line, at, b" spans ")
+            at = text_append_number(line, at, classes[i].spans)
+            at = text_append(line, at, b" owned ")
+            at = text_append_number(line, at, classes[i].owned)
+            at = text_append(line, at, b" objects ")
+            at = text_append_number(line, at, classes[i].objects)
+            at = text_append(line, at, b" free ")
+            at = text_append_number(line, at, classes[i].free)
+            line[at] = c'\n'
+            rt_os_complain(line, at + 1)

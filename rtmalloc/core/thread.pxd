@@ -5,9 +5,7 @@ from libc.string cimport memset
 from rtmalloc.core.arena cimport arena_open
 from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
-from rtmalloc.core.heap cimport (
-    BINS_OFFSET, HEAP_BEAT, Heap, heap_disown, heap_flush, heap_mail_read,
-)
+from rtmalloc.core.heap cimport HEAP_BEAT, Heap, heap_disown
 from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
@@ -17,6 +15,8 @@ from rtmalloc.core.options cimport (
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map
 from rtmalloc.core.purge cimport Purge
+from rtmalloc.core.refill cimport heap_flush
+from rtmalloc.core.remote cimport mail_read
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon
@@ -48,9 +48,7 @@ cdef struct Allocator:
     uint32_t ready             # 1 when all else may be used
     Lock opening               # held while the allocator is set up
     Lock heaps_lock            # guards what follows
-    uint32_t heap_count        # ids 1..heap_count have a heap
     Heap* pool                 # heaps without a thread, linked by pool_next
-    Heap** heaps               # [heap_limit + 1], by id
     char* heap_memory          # where the next heaps come from ...
     uint32_t heap_room         # ... and how many fit
     Lock late_lock             # guards the shared heap of threads that have passed their exit
@@ -94,8 +92,8 @@ cdef inline cold_int allocator_open() noexcept nogil:
     if not a.ready:
         options_from_environment(a)
         if arena_open(&a.store.arena):
-            a.heaps = <Heap**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
-            if a.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
+            a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
+            if a.store.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
                 rt_store_release_u32(&a.ready, 1)
                 opened = True
     lock_drop(&a.opening)
@@ -109,7 +107,7 @@ cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
     # A new heap with the next id, under heaps_lock; NULL when ids or memory are used up.
     cdef Heap* h
     cdef size_t bytes = (sizeof(Heap) + 127) & ~<size_t>127
-    if a.heap_count >= a.store.arena.heap_limit:
+    if a.store.heap_count >= a.store.arena.heap_limit:
         return NULL
     if a.heap_room == 0:
         a.heap_memory = <char*>rt_os_map(HEAP_CHUNK * bytes)
@@ -119,11 +117,11 @@ cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
     h = <Heap*>a.heap_memory
     a.heap_memory += bytes
     a.heap_room -= 1
-    a.heap_count += 1
-    h.id = a.heap_count
+    a.store.heap_count += 1
+    h.id = a.store.heap_count
     h.tag_base = h.id << TAG_OWNER_SHIFT
     h.store = &a.store
-    a.heaps[h.id] = h
+    a.store.heaps[h.id] = h
     return h
 
 
@@ -175,6 +173,7 @@ cdef inline void heap_leave(Heap* h) noexcept nogil:
     cdef Span* s
     cdef uint32_t c
     heap_flush(h)
+    lock_take(&h.lock)
     while h.owned != NULL:
         s = h.owned
         heap_disown(h, s)
@@ -186,7 +185,8 @@ cdef inline void heap_leave(Heap* h) noexcept nogil:
         h.sources[c].word = 0
         h.bins[c].idle = 0
         h.bins[c].refills = 0
-    heap_mail_read(h, True)
+    lock_drop(&h.lock)
+    mail_read(h.store, NULL, h.id, True)
 
 
 cdef inline void thread_exit(void* heap) noexcept nogil:

@@ -1,0 +1,248 @@
+# Between a heap's bins and its spans: refill when a bin is empty, excess frees when it is full, and giving back.
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+
+from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u64
+from rtmalloc.core.attributes cimport slow_pointer, slow_void
+from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
+from rtmalloc.core.complain cimport complain_of_pointer
+from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle
+from rtmalloc.core.lock cimport lock_drop, lock_take
+from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
+from rtmalloc.core.object cimport Batch, batch_add, batch_begin, object_locate
+from rtmalloc.core.options cimport (
+    RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
+    RT_OPTION_total_kib,
+)
+from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
+from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
+from rtmalloc.core.store cimport Store, central_adopt, store_span_new
+
+
+# ---- refill
+
+cdef inline void bin_grow(Heap* h, Bin* b, uint32_t size) noexcept nogil:
+    # Slow start: a bin's capacity begins small and doubles with each refill, while bin, thread and process budgets last.
+    cdef Store* store = h.store
+    cdef int64_t most = store.options.value[RT_OPTION_bin_kib] * 1024 // size
+    cdef int64_t wanted
+    cdef int64_t more
+    if most < 2:
+        most = 2
+    if most > store.options.value[RT_OPTION_bin_max]:
+        most = store.options.value[RT_OPTION_bin_max]
+    if b.max_length:
+        wanted = 2 * b.max_length
+    else:
+        wanted = store.options.value[RT_OPTION_slow_start_bytes] // size
+        if wanted < 2:
+            wanted = 2
+    if wanted > most:
+        wanted = most
+    more = (wanted - b.max_length) * size
+    if more <= 0 or h.granted_bytes + more > store.options.value[RT_OPTION_thread_kib] * 1024:
+        return
+    if <int64_t>rt_load_relaxed_u64(&store.cached_bytes) + more > store.options.value[RT_OPTION_total_kib] * 1024:
+        return
+    rt_add_u64(&store.cached_bytes, <uint64_t>more)
+    h.granted_bytes += more
+    b.room += <int32_t>(wanted - b.max_length)
+    b.max_length = <uint16_t>wanted
+
+
+cdef inline Span* heap_span_next(Heap* h, Source* source, uint32_t class_) noexcept nogil:
+    # A span of the class with free objects, now CURRENT: own ones first, then nobody's, then a new one; lowest first.
+    cdef Span* s = span_queue_take(&source.partial)
+    if s != NULL:
+        h.counters.refill_partial += 1
+    else:
+        s = <Span*>central_adopt(h.store, h.id, class_)
+        if s != NULL:
+            h.counters.refill_adopted += 1
+        else:
+            s = <Span*>store_span_new(h.store, h.id, class_)
+            if s == NULL:
+                return NULL
+            h.counters.refill_new += 1
+        heap_own(h, s)
+    s.state = SPAN_CURRENT
+    s.quiet = 0
+    source.current = s
+    source.word = 0
+    return s
+
+
+cdef inline void** chain_append(void** tail, Span* s, uint32_t first, uint64_t mask) noexcept nogil:
+    # Link the objects of `mask` behind `tail` in address order; object `first` is bit 0. Returns the new tail.
+    cdef char* start = s.base + <size_t>first * s.size
+    cdef void** object_
+    while mask:
+        object_ = <void**>(start + <size_t>rt_lowest_bit(mask) * s.size)
+        mask &= mask - 1
+        tail[0] = object_
+        tail = object_
+    return tail
+
+
+cdef inline uint32_t span_draw(Span* s, Source* source, uint32_t wanted, void*** tail, void** first, bint* zeroed) noexcept nogil:
+    # Claim up to `wanted` objects of the current span, lowest first. The first one is set apart in *first, untouched;
+    # the others are linked behind *tail. Returns how many there were.
+    cdef uint32_t got = 0
+    cdef uint32_t w = source.word
+    cdef uint32_t top
+    cdef uint64_t mask
+    while w < s.words and got < wanted:
+        mask = rt_load_relaxed_u64(&s.bits[w])
+        if mask:
+            mask = span_claim(s, w, mask_lowest(mask, wanted - got))
+        if mask == 0:
+            w += 1
+            continue
+        got += rt_count_bits(mask)
+        if first[0] == NULL:
+            top = w * 64 + rt_lowest_bit(mask)
+            first[0] = s.base + <size_t>top * s.size
+            zeroed[0] = top >= s.fresh
+            mask &= mask - 1
+        if mask:
+            tail[0] = chain_append(tail[0], s, w * 64, mask)
+            top = w * 64 + rt_highest_bit(mask)
+        if top >= s.fresh:
+            s.fresh = <uint16_t>(top + 1)
+    source.word = w
+    return got
+
+
+cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void*** tail, void** first) noexcept nogil:
+    # Claim up to `wanted` objects of a class from the lowest of its spans that has some; 0 when there is no memory.
+    # Under the heap's lock.
+    cdef Source* source = &h.sources[class_]
+    cdef Span* s = source.current
+    cdef uint32_t got = 0
+    if s != NULL and source.partial != NULL and source.partial < s:
+        # Lowest address first, at every refill: a span higher up may then drain.
+        s.state = SPAN_PARTIAL
+        span_queue_insert(&source.partial, s)
+        s = heap_span_next(h, source, class_)
+    elif s != NULL:
+        h.counters.refill_current += 1
+    if s != NULL:
+        got = span_draw(s, source, wanted, tail, first, &h.last_zeroed)
+    while got == 0:
+        if s != NULL:
+            # Nothing from the scan on to the end: full, unless something came home behind the scan.
+            s.state = SPAN_FULL
+            source.current = NULL
+            heap_span_settle(h, s)
+        s = heap_span_next(h, source, class_)
+        if s == NULL:
+            return 0
+        got = span_draw(s, source, wanted, tail, first, &h.last_zeroed)
+    return got
+
+
+cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:
+    # Fill the empty bin of a class and return one object more; NULL when there is no memory. `most` bounds the number of
+    # objects (calloc asks for single ones, to know whether they are zero).
+    cdef Bin* b = &h.bins[class_]
+    cdef Source* source = &h.sources[class_]
+    cdef void* chain = NULL
+    cdef void** tail = &chain
+    cdef void* first = NULL
+    cdef uint32_t wanted
+    cdef uint32_t got
+    if source.excess.span != NULL:
+        heap_excess_flush(h, source)
+    if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
+        mail_read(h.store, h, h.id, False)
+    if b.refills < 255:
+        b.refills += 1
+    bin_grow(h, b, rt_class_size[class_])
+    wanted = <uint32_t>(b.max_length * h.store.options.value[RT_OPTION_refill_percent] // 100)
+    if wanted > most:
+        wanted = most
+    if wanted < 1:
+        wanted = 1
+    lock_take(&h.lock)
+    got = heap_draw(h, class_, wanted, &tail, &first)
+    lock_drop(&h.lock)
+    if got == 0:
+        return NULL
+    tail[0] = NULL
+    # `first` goes to the caller: the bin has the others.
+    b.head = chain
+    b.room = <int32_t>b.max_length - <int32_t>(got - 1)
+    return first
+
+
+# ---- frees that the bins do not take
+
+cdef inline slow_void heap_excess_flush(Heap* h, Source* source) noexcept nogil:
+    cdef Batch batch = source.excess
+    source.excess.span = NULL
+    h.counters.excess_batches += 1
+    span_put(h.store, h, &batch)
+
+
+cdef inline slow_void heap_free_excess(Heap* h, void* p, uint32_t class_) noexcept nogil:
+    # The bin of an own object is full: the object goes to its span, in company.
+    cdef Source* source = &h.sources[class_]
+    cdef uint32_t object_ = 0
+    cdef Span* s = object_locate(&h.store.arena, p, &object_)
+    if s == NULL:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    h.counters.excess_frees += 1
+    if batch_add(&source.excess, s, object_):
+        return
+    if source.excess.span != NULL:
+        heap_excess_flush(h, source)
+    batch_begin(&source.excess, s, object_, class_)
+
+
+# ---- giving back
+
+cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogil:
+    # Return all but `keep` objects of a bin to their spans: the oldest ones, which lie deepest.
+    cdef Bin* b = &h.bins[class_]
+    cdef Source* source = &h.sources[class_]
+    cdef void** link = &b.head
+    cdef void* p
+    cdef void* rest
+    cdef int32_t i
+    for i in range(keep):
+        if link[0] == NULL:
+            return
+        link = <void**>link[0]
+    p = link[0]
+    link[0] = NULL
+    while p != NULL:
+        rest = (<void**>p)[0]
+        b.room += 1
+        heap_free_excess(h, p, class_)
+        h.counters.flushed_objects += 1
+        p = rest
+    if source.excess.span != NULL:
+        heap_excess_flush(h, source)
+
+
+cdef inline void bin_shrink(Heap* h, uint32_t class_, uint16_t max_length) noexcept nogil:
+    # Lower a bin's capacity (its content must fit), and give the budget back.
+    cdef Bin* b = &h.bins[class_]
+    cdef int64_t less = <int64_t>(b.max_length - max_length) * rt_class_size[class_]
+    b.room -= b.max_length - max_length
+    b.max_length = max_length
+    h.granted_bytes -= less
+    rt_add_u64(&h.store.cached_bytes, <uint64_t>-less)
+
+
+cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
+    # Give back every object that the heap holds in bins and caches, and look at the mail.
+    cdef uint32_t c
+    for c in range(1, RT_CLASS_COUNT):
+        if h.bins[c].max_length or h.sources[c].excess.span != NULL:
+            bin_flush(h, c, 0)
+            if h.bins[c].max_length:
+                bin_shrink(h, c, 0)
+    heap_remote_flush(h)
+    mail_read(h.store, h, h.id, False)
