@@ -206,7 +206,7 @@ cdef inline slow_void free_beat(void* p, Bin* b) noexcept nogil:
 
 cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     cdef Heap* h = thread_heap()
-    b.room = 0
+    b.room += 1
     heap_free_excess(h, p, <uint32_t>(b - h.bins))
     h.beat -= 1
     if unlikely(h.beat < 0):

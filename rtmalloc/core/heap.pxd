@@ -1,6 +1,6 @@
 # A thread's heap: bounded LIFO bins in front of the spans that the thread owns.
 #
-#     bin.room + objects in the bin = bin.max_length
+#     bin.room + objects in the bin = bin.max_length         (room < 0: another bin has taken some of its capacity)
 #     granted_bytes = sum over the bins of max_length * size            <= thread_kib, and all heaps' <= total_kib
 #     an owned span is CURRENT (its class refills from it), PARTIAL (in the class's queue) or FULL (in neither)
 #
@@ -13,7 +13,7 @@ from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.lock cimport Lock
 from rtmalloc.core.object cimport Batch
 from rtmalloc.core.span cimport (
-    SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim_all, span_has_free, span_is_whole,
+    SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim_all, span_is_whole, span_is_worth_it,
 )
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_remove
 from rtmalloc.core.store cimport Store, store_span_release
@@ -35,7 +35,8 @@ cdef struct Source:
     Span* current              # under the heap's lock: being refilled from, or NULL
     Span* partial              # under the heap's lock: queue of spans with free objects (span_queue.pxd)
     uint32_t word              # where the scan of `current` stands
-    uint32_t low               # fewest objects the bin held when the epoch looked
+    uint16_t low               # fewest objects the bin held when the epoch looked
+    uint16_t limit             # most objects that the options let the bin hold; 0 = to be worked out
     Batch excess               # freed objects on their way to their span
 
 cdef struct HeapCounters:
@@ -48,6 +49,7 @@ cdef struct HeapCounters:
     uint64_t remote_frees      # frees of objects of other heaps' (or nobody's) spans
     uint64_t remote_batches    # ... and in how many atomic steps
     uint64_t mail_spans        # spans found in the mailbox
+    uint64_t evicted           # spans taken from owners that do not read their mail
     uint64_t mail_takes        # times that it was emptied
     uint64_t ticks             # heartbeats
     uint64_t epochs
@@ -78,6 +80,7 @@ cdef struct Heap:
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
     uint8_t padding_d[64]
     # -- the thread's again
+    uint32_t steal             # class that gives up bin capacity next
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
 
@@ -126,7 +129,7 @@ cdef inline void heap_span_settle(Heap* h, Span* s) noexcept nogil:
             h.spans_retired += 1
             store_span_release(h.store, s)
             return
-    if s.state == SPAN_FULL and span_has_free(s):
+    if s.state == SPAN_FULL and span_is_worth_it(s):
         s.state = SPAN_PARTIAL
         span_queue_insert(&source.partial, s)
 

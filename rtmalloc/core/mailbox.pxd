@@ -3,11 +3,11 @@
 #
 # `notified` of a span is 1 from before its push until its pop, and only who pops it clears it; so a span is in at most
 # one mailbox, and its link is its own. An exiting heap closes its mailbox after its last span has become unowned.
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from rtmalloc.core.arena cimport MAILBOX_BYTES, Arena
 from rtmalloc.core.atomics cimport (
-    rt_exchange_u8, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
+    rt_exchange_u8, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
     rt_store_u8, rt_swap_if_pointer,
 )
 from rtmalloc.core.span cimport Span
@@ -18,9 +18,13 @@ cdef extern from *:
     """
     void* RT_MAILBOX_CLOSED
 
+cdef enum:
+    MAIL_PATIENCE = 16         # spans in a mailbox before others act for its owner
+
 cdef struct Mailbox:
     void* head                 # Span*, NULL, or RT_MAILBOX_CLOSED
-    uint8_t padding[56]
+    uint32_t unread            # about how many spans are in it
+    uint8_t padding[52]
 
 
 cdef inline Mailbox* mailbox_of(const Arena* a, unsigned int heap_id) noexcept nogil:
@@ -40,7 +44,13 @@ cdef inline bint mailbox_push(Mailbox* m, Span* s) noexcept nogil:
             return False
         s.mailbox_next = <Span*>head
         if rt_swap_if_pointer(&m.head, &head, s):
+            rt_store_relaxed_u32(&m.unread, rt_load_relaxed_u32(&m.unread) + 1)
             return True
+
+
+cdef inline bint mailbox_is_neglected(Mailbox* m) noexcept nogil:
+    # Whether so much mail waits that its owner must be asleep: one that works reads it at every refill.
+    return rt_load_relaxed_u32(&m.unread) >= MAIL_PATIENCE
 
 
 cdef inline bint mailbox_has_mail(Mailbox* m) noexcept nogil:
@@ -52,6 +62,7 @@ cdef inline Span* mailbox_take(Mailbox* m, bint close) noexcept nogil:
     cdef void* head = rt_load_acquire_pointer(&m.head)
     while head != RT_MAILBOX_CLOSED:
         if rt_swap_if_pointer(&m.head, &head, RT_MAILBOX_CLOSED if close else NULL):
+            rt_store_relaxed_u32(&m.unread, 0)
             return <Span*>head
     return NULL
 

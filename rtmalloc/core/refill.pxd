@@ -22,33 +22,86 @@ from rtmalloc.core.store cimport Store, central_adopt, store_span_new
 
 # ---- refill
 
-cdef inline void bin_grow(Heap* h, Bin* b, uint32_t size) noexcept nogil:
-    # Slow start: a bin's capacity begins small and doubles with each refill, while bin, thread and process budgets last.
-    cdef Store* store = h.store
-    cdef int64_t most = store.options.value[RT_OPTION_bin_kib] * 1024 // size
-    cdef int64_t wanted
-    cdef int64_t more
-    if most < 2:
-        most = 2
-    if most > store.options.value[RT_OPTION_bin_max]:
-        most = store.options.value[RT_OPTION_bin_max]
-    if b.max_length:
-        wanted = 2 * b.max_length
-    else:
-        wanted = store.options.value[RT_OPTION_slow_start_bytes] // size
+cdef enum:
+    REFILL_VISITS = 4          # spans that one refill may gather from
+    STEAL_BYTES = 2048         # how much a bin grows at the cost of others
+
+
+cdef inline uint16_t source_limit(Heap* h, Source* source, uint32_t size) noexcept nogil:
+    # How many objects the bin may hold at most. Worked out anew after every epoch, so that a changed option counts.
+    cdef const int64_t* option = h.store.options.value
+    cdef int64_t most
+    if source.limit == 0:
+        most = option[RT_OPTION_bin_kib] * 1024 // size
+        if most < 2:
+            most = 2
+        if most > option[RT_OPTION_bin_max]:
+            most = option[RT_OPTION_bin_max]
+        source.limit = <uint16_t>most
+    return source.limit
+
+
+cdef inline int64_t heap_budget(Heap* h) noexcept nogil:
+    # Bytes of capacity that the heap's bins may still be granted.
+    cdef const int64_t* option = h.store.options.value
+    cdef int64_t own = option[RT_OPTION_thread_kib] * 1024 - h.granted_bytes
+    cdef int64_t all = option[RT_OPTION_total_kib] * 1024 - <int64_t>rt_load_relaxed_u64(&h.store.cached_bytes)
+    return own if own < all else all
+
+
+cdef inline void bin_resize(Heap* h, uint32_t class_, int32_t change) noexcept nogil:
+    # Grant a bin more capacity or take some away. What lies in it beyond its capacity stays until it is used.
+    cdef Bin* b = &h.bins[class_]
+    cdef int64_t bytes = <int64_t>change * rt_class_size[class_]
+    b.room += change
+    b.max_length = <uint16_t>(b.max_length + change)
+    h.granted_bytes += bytes
+    rt_add_u64(&h.store.cached_bytes, <uint64_t>bytes)
+
+
+cdef inline void heap_steal(Heap* h, uint32_t class_, int64_t bytes) noexcept nogil:
+    # The budget is used up: take capacity for `class_` from other bins, going round. Bins that are often empty take often,
+    # all give alike: so capacity moves to where the misses are.
+    cdef uint32_t victim = h.steal
+    cdef int32_t length
+    cdef uint32_t i
+    for i in range(RT_CLASS_COUNT):
+        if bytes <= 0:
+            break
+        victim += 1
+        if victim >= RT_CLASS_COUNT:
+            victim = 1
+        length = (h.bins[victim].max_length + 3) // 4
+        if victim != class_ and length:
+            bin_resize(h, victim, -length)
+            bytes -= <int64_t>length * rt_class_size[victim]
+    h.steal = victim
+
+
+cdef inline void bin_grow(Heap* h, uint32_t class_) noexcept nogil:
+    # Slow start: a bin's capacity begins small and doubles with each refill while the budgets last; then it grows a little
+    # at the cost of others.
+    cdef Bin* b = &h.bins[class_]
+    cdef uint32_t size = rt_class_size[class_]
+    cdef int64_t more = source_limit(h, &h.sources[class_], size) - <int64_t>b.max_length
+    cdef int64_t wanted = b.max_length
+    if more <= 0:
+        return
+    if wanted == 0:
+        wanted = h.store.options.value[RT_OPTION_slow_start_bytes] // size
         if wanted < 2:
             wanted = 2
-    if wanted > most:
-        wanted = most
-    more = (wanted - b.max_length) * size
-    if more <= 0 or h.granted_bytes + more > store.options.value[RT_OPTION_thread_kib] * 1024:
-        return
-    if <int64_t>rt_load_relaxed_u64(&store.cached_bytes) + more > store.options.value[RT_OPTION_total_kib] * 1024:
-        return
-    rt_add_u64(&store.cached_bytes, <uint64_t>more)
-    h.granted_bytes += more
-    b.room += <int32_t>(wanted - b.max_length)
-    b.max_length = <uint16_t>wanted
+    if more > wanted:
+        more = wanted
+    if more * size > heap_budget(h):
+        if more * size > STEAL_BYTES:
+            more = STEAL_BYTES // size
+            if more == 0:
+                more = 1
+        heap_steal(h, class_, more * size - heap_budget(h))
+        if more * size > heap_budget(h):
+            return
+    bin_resize(h, class_, <int32_t>more)
 
 
 cdef inline Span* heap_span_next(Heap* h, Source* source, uint32_t class_) noexcept nogil:
@@ -120,6 +173,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     cdef Source* source = &h.sources[class_]
     cdef Span* s = source.current
     cdef uint32_t got = 0
+    cdef uint32_t visits = 0
     if s != NULL and source.partial != NULL and source.partial < s:
         # Lowest address first, at every refill: a span higher up may then drain.
         s.state = SPAN_PARTIAL
@@ -129,16 +183,21 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
         h.counters.refill_current += 1
     if s != NULL:
         got = span_draw(s, source, wanted, tail, first, &h.last_zeroed)
-    while got == 0:
+    while got < wanted and visits < REFILL_VISITS:
         if s != NULL:
-            # Nothing from the scan on to the end: full, unless something came home behind the scan.
+            # Nothing more from the scan on to the end: full, unless something came home behind the scan.
             s.state = SPAN_FULL
             source.current = NULL
             heap_span_settle(h, s)
+        if got and source.partial == NULL:
+            # Enough of what is there; adopting or forming a span is for an empty hand.
+            break
         s = heap_span_next(h, source, class_)
         if s == NULL:
-            return 0
-        got = span_draw(s, source, wanted, tail, first, &h.last_zeroed)
+            break
+        got += span_draw(s, source, wanted - got, tail, first, &h.last_zeroed)
+        if got:
+            visits += 1
     return got
 
 
@@ -158,7 +217,7 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) no
         mail_read(h.store, h, h.id, False)
     if b.refills < 255:
         b.refills += 1
-    bin_grow(h, b, rt_class_size[class_])
+    bin_grow(h, class_)
     wanted = <uint32_t>(b.max_length * h.store.options.value[RT_OPTION_refill_percent] // 100)
     if wanted > most:
         wanted = most
@@ -226,23 +285,12 @@ cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogi
         heap_excess_flush(h, source)
 
 
-cdef inline void bin_shrink(Heap* h, uint32_t class_, uint16_t max_length) noexcept nogil:
-    # Lower a bin's capacity (its content must fit), and give the budget back.
-    cdef Bin* b = &h.bins[class_]
-    cdef int64_t less = <int64_t>(b.max_length - max_length) * rt_class_size[class_]
-    b.room -= b.max_length - max_length
-    b.max_length = max_length
-    h.granted_bytes -= less
-    rt_add_u64(&h.store.cached_bytes, <uint64_t>-less)
-
-
 cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
     # Give back every object that the heap holds in bins and caches, and look at the mail.
     cdef uint32_t c
     for c in range(1, RT_CLASS_COUNT):
-        if h.bins[c].max_length or h.sources[c].excess.span != NULL:
-            bin_flush(h, c, 0)
-            if h.bins[c].max_length:
-                bin_shrink(h, c, 0)
+        bin_flush(h, c, 0)
+        if h.bins[c].max_length:
+            bin_resize(h, c, -<int32_t>h.bins[c].max_length)
     heap_remote_flush(h)
     mail_read(h.store, h, h.id, False)

@@ -4,15 +4,19 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport rt_or_u64
 from rtmalloc.core.attributes cimport slow_void
-from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, heap_span_settle
+from rtmalloc.core.bitmap cimport rt_count_bits
+from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, heap_disown, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take, lock_try
-from rtmalloc.core.mailbox cimport mailbox_next, mailbox_of, mailbox_push, mailbox_take
+from rtmalloc.core.mailbox cimport (
+    Mailbox, mailbox_is_neglected, mailbox_next, mailbox_of, mailbox_push, mailbox_take,
+)
 from rtmalloc.core.object cimport Batch, batch_add, batch_begin, complain_of_double_free
 from rtmalloc.core.options cimport RT_OPTION_remote_kib
 from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_of_slice, tag_owner
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
-from rtmalloc.core.span cimport Span, span_full_mask, span_is_whole
-from rtmalloc.core.store cimport Store, central_event, span_slice
+from rtmalloc.core.span cimport SPAN_PARTIAL, Span, span_full_mask, span_is_whole
+from rtmalloc.core.span_queue cimport span_queue_remove
+from rtmalloc.core.store cimport Store, central_abandon, central_event, span_slice
 
 
 cdef inline bint heap_settle_locked(Heap* h, Span* s) noexcept nogil:
@@ -24,6 +28,31 @@ cdef inline bint heap_settle_locked(Heap* h, Span* s) noexcept nogil:
     return True
 
 
+cdef inline slow_void heap_evict(Store* store, Heap* reader, Heap* h) noexcept nogil:
+    # The owner of these spans does not read its mail: it sleeps, and the memory that others free into its spans would be
+    # of use to nobody. Those spans become nobody's, to be adopted by whoever needs their class.
+    cdef Span* s
+    cdef Span* rest
+    cdef uint32_t slice
+    if not lock_try(&h.lock):
+        return
+    s = mailbox_take(mailbox_of(&store.arena, h.id), False)
+    while s != NULL:
+        rest = mailbox_next(s)
+        slice = span_slice(store, s)
+        # A span that is not h's by now: whoever has it found the object when it took the span over.
+        if tag_owner(tag_of_slice(&store.arena, slice)) == h.id and s.index == slice:
+            heap_span_settle(h, s)
+            if s.state == SPAN_PARTIAL:
+                span_queue_remove(&h.sources[s.class_].partial, s)
+                heap_disown(h, s)
+                central_abandon(store, s)
+                if reader != NULL:
+                    reader.counters.evicted += 1
+        s = rest
+    lock_drop(&h.lock)
+
+
 cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t class_) noexcept nogil:
     # A span has become usable or whole: whoever looks after it settles it, or is told. `self` is the caller's heap or
     # NULL. We hold nothing of the span any more, so it may be gone or be another one: all is looked at again under the
@@ -31,6 +60,7 @@ cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t cla
     cdef uint32_t slice = span_slice(store, s)
     cdef uint32_t tag, owner
     cdef Heap* h
+    cdef Mailbox* box
     cdef bint settled
     while True:
         tag = tag_of_slice(&store.arena, slice)
@@ -44,7 +74,10 @@ cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t cla
             lock_take(&h.lock)
         elif not span_is_whole(s) or not lock_try(&h.lock):
             # Usable again is news for the owner alone. Whole concerns everybody, but the owner is at work just now.
-            if mailbox_push(mailbox_of(&store.arena, owner), s):
+            box = mailbox_of(&store.arena, owner)
+            if mailbox_push(box, s):
+                if mailbox_is_neglected(box):
+                    heap_evict(store, self, h)
                 return
             # Closed: that heap has just given up all its spans, so the tag has changed.
             continue
@@ -59,10 +92,12 @@ cdef inline void span_put(Store* store, Heap* self, const Batch* batch) noexcept
     cdef Span* s = batch.span
     # Read before the OR: until then we hold an object, and the span is what we think it is.
     cdef uint64_t full = span_full_mask(s, batch.word)
+    cdef uint32_t worth = s.worth
     cdef uint64_t before = rt_or_u64(&s.bits[batch.word], batch.mask)
+    cdef uint64_t now = before | batch.mask
     if before & batch.mask:
         complain_of_double_free(s, batch.word, before & batch.mask)
-    if before == 0 or (before | batch.mask) == full:
+    if now == full or (rt_count_bits(before) < worth and rt_count_bits(now) >= worth):
         span_event(store, self, s, batch.class_)
 
 

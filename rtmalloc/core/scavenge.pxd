@@ -9,8 +9,8 @@ from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
-from rtmalloc.core.refill cimport bin_flush, bin_shrink, heap_excess_flush
-from rtmalloc.core.remote cimport heap_remote_flush, mail_read
+from rtmalloc.core.refill cimport bin_flush, bin_resize, heap_excess_flush
+from rtmalloc.core.remote cimport heap_evict, heap_remote_flush, mail_read
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
@@ -27,24 +27,27 @@ cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
     cdef Bin* b = &h.bins[class_]
     cdef Source* source = &h.sources[class_]
     cdef int32_t length = bin_length(b)
-    cdef int32_t low
+    cdef int32_t keep = length
+    source.limit = 0
+    if length > b.max_length:
+        keep = b.max_length
     if b.refills:
         b.refills = 0
         b.idle = 0
-        source.low = <uint32_t>length
-        return
-    b.idle += 1
-    if b.idle >= h.store.options.value[RT_OPTION_idle_epochs]:
-        bin_flush(h, class_, 0)
-        bin_shrink(h, class_, 0)
-        b.idle = 0
     else:
-        low = length if length < <int32_t>source.low else <int32_t>source.low
-        if low > 0:
-            bin_flush(h, class_, length - (low + 1) // 2)
-            if bin_length(b) <= b.max_length // 2:
-                bin_shrink(h, class_, b.max_length // 2)
-    source.low = <uint32_t>bin_length(b)
+        b.idle += 1
+        if b.idle >= h.store.options.value[RT_OPTION_idle_epochs]:
+            b.idle = 0
+            keep = 0
+        elif source.low:
+            keep -= (source.low + 1) // 2
+            if keep < 0:
+                keep = 0
+        if keep <= b.max_length // 2:
+            bin_resize(h, class_, keep - b.max_length)
+    if keep < length:
+        bin_flush(h, class_, keep)
+    source.low = <uint16_t>keep
 
 
 cdef inline void heap_sweep(Heap* h) noexcept nogil:
@@ -72,7 +75,7 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
     for c in range(1, RT_CLASS_COUNT):
         if h.sources[c].excess.span != NULL:
             heap_excess_flush(h, &h.sources[c])
-        if h.bins[c].max_length:
+        if h.bins[c].max_length or h.bins[c].head != NULL:
             bin_epoch(h, c)
     heap_remote_flush(h)
     if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
@@ -88,8 +91,8 @@ cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil
         id += 1
         if id > store.heap_count:
             id = 1
-        if mailbox_has_mail(mailbox_of(&store.arena, id)):
-            mail_read(store, reader, id, False)
+        if id != reader.id and mailbox_has_mail(mailbox_of(&store.arena, id)):
+            heap_evict(store, reader, <Heap*>store.heaps[id])
         if id == store.mail_cursor:
             break
     store.mail_cursor = id

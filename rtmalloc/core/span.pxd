@@ -46,7 +46,10 @@ cdef struct Span:
     uint8_t class_             # size class
     uint8_t state              # SpanState
     uint8_t quiet              # decay steps since the span was last seen busy (page return)
-    uint8_t padding_a[3]
+    uint8_t worth              # free objects in one word that make the span worth a refill's visit: an eighth of a word.
+                               # With fewer it stays FULL (until the epoch's sweep): one object from each of many spans
+                               # costs a refill more than the memory is worth
+    uint8_t padding_a[2]
     Span* own_next             # all spans of the owner
     Span* own_previous
     # ---- second cache line
@@ -84,12 +87,24 @@ cdef inline void span_form(Span* s, uint32_t slices, uint32_t size, uint8_t clas
     s.words = <uint16_t>((objects + 63) // 64)
     s.fresh = 0 if zeroed else <uint16_t>objects
     s.quiet = 0
+    s.worth = <uint8_t>((objects if objects < 64 else 64) >> 3)
+    if s.worth == 0:
+        s.worth = 1
     rt_store_relaxed_u32(&s.size, size)
     rt_store_relaxed_u16(&s.objects, <uint16_t>objects)
     rt_store_relaxed_u8(&s.class_, class_)
     s.returned = 0
     for w in range(s.words):
         rt_store_release_u64(&s.bits[w], span_full_mask(s, w))
+
+
+cdef inline bint span_is_worth_it(Span* s) noexcept nogil:
+    # Whether some word has enough free objects for a visit. Sequentially consistent loads: pairs with the OR of span_put.
+    cdef uint32_t w
+    for w in range(s.words):
+        if rt_count_bits(rt_load_u64(&s.bits[w])) >= s.worth:
+            return True
+    return False
 
 
 cdef inline bint span_has_free(Span* s) noexcept nogil:

@@ -7,7 +7,7 @@ static const char *const rt_stats_names[] = {
     "threads", "heaps", "purge_calls", "purged", "spans_formed", "spans_released", "transfer_hits", "transfer_misses",
     "adopted", "abandoned", "remaps", "spans_retired",
     "refill_current", "refill_partial", "refill_adopted", "refill_new", "excess_frees", "excess_batches",
-    "remote_frees", "remote_batches", "mail_spans", "mail_takes", "ticks", "epochs", "flushed_objects",
+    "remote_frees", "remote_batches", "mail_spans", "evicted", "mail_takes", "ticks", "epochs", "flushed_objects",
 };
 enum { RT_STATS_NAME_COUNT = sizeof rt_stats_names / sizeof rt_stats_names[0] };
 #endif
