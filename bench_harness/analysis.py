@@ -12,7 +12,7 @@ from bench_harness.peers import GLIBC, NOOP
 from bench_harness.statistics import Comparison, Summary
 from bench_harness.store import Results
 
-__all__ = ["GroupRows", "Row", "analyse", "choose_base", "geometric_means", "one_machine"]
+__all__ = ["GroupRows", "Mean", "Row", "analyse", "choose_base", "geometric_means", "one_machine"]
 
 
 @dataclass
@@ -53,12 +53,13 @@ class Row:
 
 @dataclass
 class GroupRows:
-    """All contenders of one workload with one number of threads."""
+    """All contenders of one workload with one number of threads; `base` is who their ratios refer to."""
 
     label: str
     threads: int
     operation: str
     rows: list[Row]
+    base: str = ""
 
     @property
     def title(self) -> str:
@@ -114,38 +115,42 @@ def _row(contender: str, family: str, cells: list[dict[str, Any]]) -> Row:
     return row
 
 
-def choose_base(results: Results, wanted: str | None = None) -> str:
-    """The contender that ratios refer to: the wanted one, or glibc, or the first.
+def choose_base(results: Results, wanted: str | None = None) -> str | None:
+    """Check a wanted base; None means that each group takes its own: glibc, or pymalloc, or its first
+    contender.
 
     Raises:
         UsageError: the wanted one is not in the results.
+        HarnessError: the results hold no cell.
     """
     names = list(dict.fromkeys(cell["contender"] for cell in results.cells))
-    if wanted is not None:
-        if wanted not in names:
-            raise UsageError(f"--base {wanted}: not in the results; there are {', '.join(names)}")
-        return wanted
     if not names:
         raise HarnessError("the results hold no cell")
-    for preferred in (GLIBC, "pymalloc"):
-        if preferred in names:
-            return preferred
-    return str(names[0])
+    if wanted is not None and wanted not in names:
+        raise UsageError(f"--base {wanted}: not in the results; there are {', '.join(names)}")
+    return wanted
+
+
+def _base_of(rows: Sequence[Row], wanted: str | None) -> str:
+    names = [row.contender for row in rows if not row.is_probe]
+    for name in (wanted, GLIBC, "pymalloc"):
+        if name in names:
+            return str(name)
+    return names[0] if names else ""
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Ours first, the C library last of the competitors, the probe at the end."""
-    family = name.split("[")[0]
-    return ({"rtmalloc": 0, GLIBC: 2, NOOP: 3}.get(family, 1), name)
+    """Ours first, the defaults last of the competitors, the probe at the end."""
+    family = name.split("[")[0].rpartition("/")[2]
+    return ({"rtmalloc": 0, GLIBC: 2, "pymalloc": 3, NOOP: 4}.get(family, 1), name)
 
 
 def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
-    """Summaries of every group, with comparisons against `base` whose errors are controlled over the whole
-    file.
+    """Summaries of every group, with comparisons whose errors are controlled over the whole file.
 
     Args:
         results: of one machine type (see `one_machine`).
-        base: a contender's name; None leaves the comparisons out.
+        base: the contender that ratios refer to; None or where it did not take part: see `choose_base`.
     """
     groups: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
     for cell in results.cells:
@@ -158,51 +163,58 @@ def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
             for name, cells in sorted(contenders.items(), key=lambda item: _order(item[0]))
         ]
         workload = next(iter(contenders.values()))[0]["workload"]
-        table.append(GroupRows(label, threads, results.header["workloads"][workload]["operation"], rows))
-    if base is not None:
-        _compare_with(table, base)
+        operation = results.header["workloads"][workload]["operation"]
+        table.append(GroupRows(label, threads, operation, rows, _base_of(rows, base)))
+    _compare_with_bases(table)
     return table
 
 
-def _compare_with(table: Sequence[GroupRows], base: str) -> None:
+def _compare_with_bases(table: Sequence[GroupRows]) -> None:
     pairs: list[tuple[Row, Comparison | None, Comparison | None]] = []
     for group in table:
-        reference = group.row(base)
-        if reference is None:
-            continue
+        reference = group.row(group.base)
         for row in group.competitors:
-            if row is not reference:
-                pairs.append(
-                    (
-                        row,
-                        statistics.compare(row.series("throughput"), reference.series("throughput")),
-                        statistics.compare(row.series("peak_rss_bytes"), reference.series("peak_rss_bytes")),
-                    )
+            if reference is not None and row is not reference:
+                speed, size = (
+                    statistics.compare(row.series(name), reference.series(name))
+                    for name in ("throughput", "peak_rss_bytes")
                 )
+                pairs.append((row, speed, size))
     speeds = statistics.control_errors([speed for _, speed, _ in pairs])
     sizes = statistics.control_errors([size for _, _, size in pairs])
     for (row, _, _), speed, size in zip(pairs, speeds, sizes, strict=True):
         row.throughput_ratio, row.rss_ratio = speed, size
 
 
-def geometric_means(table: Sequence[GroupRows], base: str) -> dict[str, tuple[float, float, int]]:
-    """Per contender: geometric means of the throughput and RSS ratios to the base, and over how many groups.
+@dataclass(frozen=True)
+class Mean:
+    """Geometric means of a contender's ratios to `base` over `groups` groups."""
 
-    Only groups in which every contender ran without a failure count, so that nobody gains by crashing.
+    contender: str
+    base: str
+    throughput: float
+    peak_rss: float
+    groups: int
+
+
+def geometric_means(table: Sequence[GroupRows]) -> list[Mean]:
+    """Geometric means per contender and base.
+
+    Only groups in which every contender ran without a failure count, so that nobody gains by crashing; and
+    only contenders that took part in all of them.
     """
-    whole = [
-        g
-        for g in table
-        if g.row(base) is not None and all(r.throughput is not None and not r.failures for r in g.competitors)
-    ]
-    names = {r.contender for g in whole for r in g.competitors if r.contender != base}
-    means = {}
-    for name in sorted(names, key=_order):
-        rows = [row for g in whole if (row := g.row(name)) is not None]
-        if len(rows) < len(whole):
-            continue
-        speeds = [row.throughput_ratio.ratio for row in rows if row.throughput_ratio]
-        sizes = [row.rss_ratio.ratio for row in rows if row.rss_ratio]
-        if len(speeds) == len(sizes) == len(whole):
-            means[name] = (statistics.geometric_mean(speeds), statistics.geometric_mean(sizes), len(whole))
+    means = []
+    for base in dict.fromkeys(g.base for g in table):
+        whole = [
+            g for g in table
+            if g.base == base and all(r.throughput is not None and not r.failures for r in g.competitors)
+        ]  # fmt: skip
+        names = dict.fromkeys(r.contender for g in whole for r in g.competitors if r.contender != base)
+        for name in sorted(names, key=_order):
+            rows = [row for g in whole if (row := g.row(name)) is not None]
+            speeds = [row.throughput_ratio.ratio for row in rows if row.throughput_ratio]
+            sizes = [row.rss_ratio.ratio for row in rows if row.rss_ratio]
+            if len(speeds) == len(sizes) == len(whole):
+                gmean = statistics.geometric_mean
+                means.append(Mean(name, base, gmean(speeds), gmean(sizes), len(whole)))
     return means

@@ -55,7 +55,8 @@ class Parameter:
 class Workload:
     """One workload: `kind` is "native" (an executable) or "python" (a script run under a route).
 
-    `takes_seconds` is the time that a fixed amount of work takes with default parameters; 0 when the clock decides.
+    `takes_seconds` is the time that a fixed amount of work takes with default parameters; 0 when the clock
+    decides.
     """
 
     name: str
@@ -128,20 +129,28 @@ def _python(script: Path) -> Workload:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name in ("OPERATION", "PARAMETERS"):
+            if name in ("OPERATION", "PARAMETERS", "TAKES_SECONDS"):
                 constants[name] = ast.literal_eval(node.value)
-    if set(constants) != {"OPERATION", "PARAMETERS"}:
+    if not {"OPERATION", "PARAMETERS"} <= set(constants):
         raise HarnessError(f"{script}: a Python workload declares OPERATION and PARAMETERS as literals")
     description = (ast.get_docstring(tree) or "").split("\n")[0].partition(": ")[2].rstrip(".")
     parameters = tuple(
         Parameter(name, text, unit, "real" if isinstance(default, float) else "integer", default, low, high)
         for name, default, low, high, unit, text in (*constants["PARAMETERS"], *_PYTHON_COMMON)
     )
-    return Workload(script.stem, "python", description, constants["OPERATION"], parameters, script)
+    return Workload(
+        script.stem,
+        "python",
+        description,
+        constants["OPERATION"],
+        parameters,
+        script,
+        float(constants.get("TAKES_SECONDS", 0)),
+    )
 
 
 _PYTHON_COMMON = (
-    ("threads", 1, 1, 256, "threads", "worker threads (under the GIL unless the build is free-threaded)"),
+    ("threads", 1, 1, 1, "threads", "one: the GIL would serialise more"),
     ("seconds", 1.0, 0.001, 3600.0, "s", "length of the measured window"),
     ("warmup", 0.2, 0.0, 600.0, "s", "time before the window"),
     ("ops", 0, 0, 1 << 50, "operations", "operations per thread instead of the clock; 0 = clock"),

@@ -15,7 +15,6 @@ import random
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ import psutil
 from bench_harness.disturbance import Disturbance, Watch
 from bench_harness.peers import Allocator
 
-__all__ = ["CellFailure", "Launch", "Observation", "observe"]
+__all__ = ["CellFailure", "Launch", "Observation", "observe", "prove_allocator", "same_file"]
 
 SAMPLE_SECONDS = 0.02  # RSS from outside: 50 a second cost 0.2 % of a core
 SAMPLES_KEPT = 400  # a long cell's samples are thinned to this many
@@ -44,19 +43,16 @@ class Launch:
     """How to start a cell.
 
     Attributes:
-        command: program and arguments.
-        allocator: the library to preload and to be proven, None when the route proves itself otherwise.
-        preload: whether the library is preloaded by LD_PRELOAD.
+        command: program and arguments; it must understand `gate=1`.
+        allocator: who is to serve the cell.
+        preload: whether its library is preloaded.
         environment: further variables.
-        prove: the library (or "" for the C library) that must have served malloc; None to leave it to the
-        route.
     """
 
     command: Sequence[str]
     allocator: Allocator
     preload: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
-    prove: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,8 @@ def _status(pid: int) -> dict[str, int]:
     return values
 
 
-def _same_file(a: str, b: Path) -> bool:
+def same_file(a: str, b: Path) -> bool:
+    """True when both paths lead to one file; a path that leads nowhere is no file."""
     try:
         return os.path.samefile(a, b)
     except OSError:
@@ -136,12 +133,12 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
         if allocator.path is None:
             right = Path(served).name.startswith(("libc.so", "libc-", "ld-musl"))
         else:
-            right = _same_file(served, allocator.path)
+            right = same_file(served, allocator.path)
         if not right:
             raise CellFailure(
                 f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}"
             )
-        if not any(_same_file(path, Path(served)) for path in maps):
+        if not any(same_file(path, Path(served)) for path in maps):
             raise CellFailure(f"{served} claims to serve {symbol} but is not mapped")
 
 
@@ -259,7 +256,7 @@ def observe(launch: Launch, timeout: float, memory_cap: int, padding: random.Ran
         memory_cap: bytes of RSS above which it is ended.
         padding: source of the environment's random padding.
     Raises:
-        CellFailure: it crashed, hung, outgrew its cap, or was served by another allocator.
+        CellFailure: it crashed, hung, outgrew its cap, or did not keep to the protocol.
     """
     watch = Watch()
     try:
@@ -278,11 +275,4 @@ def observe(launch: Launch, timeout: float, memory_cap: int, padding: random.Ran
             raise CellFailure(f"did not wait at its gate ({error})") from error
         child.finish()
         elapsed = time.monotonic() - child.began
-    if launch.prove:
-        prove_allocator(launch.allocator, report, maps)
     return Observation(report, _thin(child.samples), status, maps, watch.stop(child.cpu_seconds), elapsed)
-
-
-def python_interpreter() -> str:
-    """The interpreter that runs Python cells: the one that runs the harness, outside any wrapper."""
-    return sys.executable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench_harness.catalogue import Workload
 from bench_harness.peers import Allocator
@@ -69,6 +70,7 @@ class Plan:
         timeout: seconds that a cell may take beyond its own window before it counts as hung.
         memory_cap: bytes of RSS above which a cell is ended as failed.
         retries: how often a disturbed cell is repeated.
+        interpreter: the Python that runs Python cells.
     """
 
     groups: tuple[Group, ...]
@@ -82,6 +84,7 @@ class Plan:
     timeout: float
     memory_cap: int
     retries: int
+    interpreter: Path
 
     def contenders_of(self, group: Group) -> list[Contender]:
         """The contenders that a group's workload can run under."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from bench_harness.measure import CellFailure, Observation, observe
 from bench_harness.plan import Cell, Plan
-from bench_harness.routes import launch_of
+from bench_harness.routes import launch_of, prove
 
-__all__ = ["run_cell"]
+__all__ = ["identity", "run_cell"]
 
 _COPIED = (
     "operations",
@@ -29,7 +29,8 @@ _COPIED = (
 )
 
 
-def _identity(cell: Cell, machine: str) -> dict[str, Any]:
+def identity(cell: Cell, machine: str) -> dict[str, Any]:
+    """What every entry starts with, successful or not."""
     return {
         "workload": cell.group.workload.name,
         "label": cell.group.label,
@@ -95,13 +96,14 @@ def run_cell(cell: Cell, plan: Plan, machine: str) -> dict[str, Any]:
         while best is None or (best.disturbance.disturbed and attempts <= plan.retries):
             seen = observe(launch, timeout, plan.memory_cap, padding)
             attempts += 1
+            prove(cell, seen)
             if best is None or seen.disturbance.total < best.disturbance.total:
                 best = seen
     except CellFailure as failure:
         return {
-            **_identity(cell, machine),
+            **identity(cell, machine),
             "status": "failed",
             "reason": str(failure),
             "attempts": attempts + 1,
         }
-    return {**_identity(cell, machine), **_success(best), "attempts": attempts}
+    return {**identity(cell, machine), **_success(best), "attempts": attempts}

@@ -13,7 +13,7 @@ import jsonschema
 
 from bench_harness.errors import HarnessError
 
-__all__ = ["SCHEMA_VERSION", "Journal", "Results", "load", "save"]
+__all__ = ["SCHEMA_VERSION", "Journal", "Results", "load", "merge", "resumable", "save", "validate"]
 
 SCHEMA_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("schema") / f"results-{SCHEMA_VERSION}.json"
@@ -82,6 +82,33 @@ def save(results: Results, path: Path) -> None:
     os.replace(scratch, path)
 
 
+def merge(files: Sequence[Results]) -> Results:
+    """Several result files as one; cells stay apart by machine, rounds by file.
+
+    Raises:
+        HarnessError: two files mean different binaries by the same allocator name.
+    """
+    first = files[0]
+    if len(files) == 1:
+        return first
+    header = {**first.header, "machines": {}, "allocators": {}, "workloads": {}}
+    cells: list[dict[str, Any]] = []
+    for results in files:
+        for name, entry in results.header["allocators"].items():
+            known = header["allocators"].setdefault(name, entry)
+            if known["sha256"] != entry["sha256"]:
+                raise HarnessError(
+                    f"{name} is another binary in each file: name them apart to show them together"
+                )
+        header["machines"].update(results.header["machines"])
+        header["workloads"].update(results.header["workloads"])
+        # A pair is a round of one run: the rounds of the next file count on, and never pair with an earlier
+        # one.
+        offset = 1 + max((c["round"] for c in cells), default=-1)
+        cells += [{**cell, "round": cell["round"] + offset} for cell in results.cells]
+    return Results(header, cells)
+
+
 class Journal:
     """The finished cells of a run under way: `FILE.journal`, one JSON line each, the header first."""
 
@@ -100,7 +127,7 @@ class Journal:
             file.write(json.dumps(cell, separators=(",", ":")) + "\n")
 
     def read(self) -> Results | None:
-        """The header and cells of an interrupted run, None when there is none. A cut last line is left out."""
+        """The header and cells of an interrupted run, None without one; a cut last line is left out."""
         if not self.path.exists():
             return None
         documents = list(self._lines())

@@ -70,10 +70,10 @@ def _cells(row: Row, threads: int) -> list[str]:
     ]
 
 
-def group_table(group: GroupRows, base: str) -> Table:
+def group_table(group: GroupRows) -> Table:
     """The table of one group; the no-op row is named for what it means."""
     table = Table(
-        title=f"{group.title}   (operation: {group.operation}; ratios to {base})",
+        title=f"{group.title}   (operation: {group.operation}; ratios to {group.base})",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
@@ -109,10 +109,10 @@ def group_table(group: GroupRows, base: str) -> Table:
     return table
 
 
-def print_groups(console: Console, groups: Sequence[GroupRows], base: str) -> None:
+def print_groups(console: Console, groups: Sequence[GroupRows]) -> None:
     """Print every group's table, and below it the reasons of its failed cells."""
     for group in groups:
-        console.print(group_table(group, base))
+        console.print(group_table(group))
         for row in group.rows:
             for reason in dict.fromkeys(row.failures):
                 times = row.failures.count(reason)
@@ -120,28 +120,26 @@ def print_groups(console: Console, groups: Sequence[GroupRows], base: str) -> No
                     f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True
                 )
     console.print(
-        f"= : no significant difference (signed-rank test over paired rounds, {ALPHA:.0%} false discovery rate); "
+        f"= : no significant difference (signed-rank test, paired rounds, {ALPHA:.0%} false discoveries); "
         f"? : fewer than {FEWEST_ROUNDS} rounds, no verdict",
         style="dim",
         soft_wrap=True,
     )
 
 
-def print_means(console: Console, groups: Sequence[GroupRows], base: str) -> None:
-    """Print the geometric means against the base, over the groups in which every contender ran."""
-    means = geometric_means(groups, base)
+def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
+    """Print the geometric means of the ratios, over the groups in which every contender ran."""
+    means = geometric_means(groups)
     if not means:
         console.print("no geometric mean: no group in which every contender ran", style="dim")
         return
-    count = next(iter(means.values()))[2]
     table = Table(
-        title=f"geometric means of the ratios to {base} over {count} group{'s' if count != 1 else ''}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
+        title="geometric means of the ratios", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
     )
-    for name in ("allocator", "speed", "peak RSS"):
-        table.add_column(name, justify="left" if name == "allocator" else "right")
-    for name, (speed, size, _) in means.items():
-        table.add_row(name, f"{speed:.3f}", f"{size:.3f}")
+    for name in ("allocator", "base"):
+        table.add_column(name, no_wrap=True)
+    for name in ("speed", "peak RSS", "groups"):
+        table.add_column(name, justify="right")
+    for m in means:
+        table.add_row(m.contender, m.base, f"{m.throughput:.3f}", f"{m.peak_rss:.3f}", str(m.groups))
     console.print(table)

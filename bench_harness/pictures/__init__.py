@@ -25,7 +25,7 @@ def slug(label: str) -> str:
     return re.sub(r"[^\w.]+", "-", label).strip("-")
 
 
-def _plan(groups: Sequence[GroupRows], base: str) -> list[tuple[str, Callable[[], Figure]]]:
+def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[], Figure]]]:
     """File names and what draws them: only pictures for which there is data."""
     jobs: list[tuple[str, Callable[[], Figure]]] = []
     for label in dict.fromkeys(g.label for g in groups):
@@ -39,20 +39,22 @@ def _plan(groups: Sequence[GroupRows], base: str) -> list[tuple[str, Callable[[]
             if has_timeline(g):
                 name = f"{slug(label)}-time" + (f"-{g.threads}" if g.threads != 1 else "")
                 jobs.append((name, lambda g=g: timeline_figure(g)))  # type: ignore[misc]
-    if any(r.throughput_ratio for g in groups for r in g.competitors):
-        jobs.append(("ratios", lambda: ratio_figure(groups, base)))
+    for number, base in enumerate(dict.fromkeys(g.base for g in groups)):
+        mine = [g for g in groups if g.base == base]
+        if any(r.throughput_ratio for g in mine for r in g.competitors):
+            name = "ratios" if number == 0 else f"ratios-{slug(base)}"
+            jobs.append((name, lambda mine=mine, base=base: ratio_figure(mine, base)))  # type: ignore[misc]
     if any(r.user for g in groups for r in g.competitors):
         jobs.append(("cpu-time", lambda: cputime_figure(groups)))
     return jobs
 
 
-def draw(groups: Sequence[GroupRows], base: str, out: Path, only: Sequence[str] | None = None,
+def draw(groups: Sequence[GroupRows], out: Path, only: Sequence[str] | None = None,
          formats: Sequence[str] = ("png", "svg")) -> list[Path]:  # fmt: skip
     """Draw every picture that the data supports.
 
     Args:
-        groups: analysed against `base`.
-        base: the contender that ratios refer to.
+        groups: the analysed results.
         out: folder, made if it is not there.
         only: names without suffix to which the set is limited.
         formats: file suffixes.
@@ -62,7 +64,7 @@ def draw(groups: Sequence[GroupRows], base: str, out: Path, only: Sequence[str] 
     out.mkdir(parents=True, exist_ok=True)
     written = []
     with pleasant():
-        for name, make in _plan(groups, base):
+        for name, make in _plan(groups):
             if only is not None and name not in only:
                 continue
             figure = make()

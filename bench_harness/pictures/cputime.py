@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from bench_harness.analysis import GroupRows
+from bench_harness.analysis import GroupRows, Row
 from bench_harness.pictures.style import footnote, look_of
 
 __all__ = ["cputime_figure"]
 
 
 def cputime_figure(groups: Sequence[GroupRows]) -> Figure:
-    """Microseconds of CPU time per 1000 operations, user and system stacked, one panel per group."""
-    shown = [g for g in groups if any(_per_thousand(row.user, row) is not None for row in g.competitors)]
+    """Nanoseconds of CPU time per operation, user and system stacked, one panel per group."""
+    shown = [g for g in groups if any(_per_operation(row.user, row) is not None for row in g.competitors)]
     columns = min(3, max(1, len(shown)))
     lines = max(1, -(-len(shown) // columns))
     tallest = max((len(g.competitors) for g in shown), default=1)
@@ -24,25 +24,27 @@ def cputime_figure(groups: Sequence[GroupRows]) -> Figure:
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, group in zip(grid.flat, shown, strict=False):
-        rows = [row for row in group.competitors if _per_thousand(row.user, row) is not None][::-1]
+        rows = [row for row in group.competitors if _per_operation(row.user, row) is not None][::-1]
         looks = look_of([row.contender for row in group.competitors])
-        user = [_per_thousand(row.user, row) or 0.0 for row in rows]
-        system = [_per_thousand(row.system, row) or 0.0 for row in rows]
+        user = [_per_operation(row.user, row) or 0.0 for row in rows]
+        system = [_per_operation(row.system, row) or 0.0 for row in rows]
         colours = [looks[row.contender].colour for row in rows]
         axes.barh(range(len(rows)), user, color=colours, height=0.66, label="user")
-        axes.barh(range(len(rows)), system, left=user, color="white", edgecolor=colours, hatch="////", height=0.66)
+        axes.barh(
+            range(len(rows)), system, left=user, color="white", edgecolor=colours, hatch="////", height=0.66
+        )
         axes.set_yticks(range(len(rows)), [row.contender for row in rows])
         axes.set_title(group.title, fontsize=10)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-    figure.suptitle("CPU time, us per 1000 operations: user (solid) and system (hatched)", x=0.01, ha="left",
+    figure.suptitle("CPU time, ns per operation: user (solid) and system (hatched)", x=0.01, ha="left",
                     fontsize=13, weight="bold")  # fmt: skip
     footnote(figure, [row for g in shown for row in g.competitors], "medians over the rounds; less is better")
     return figure
 
 
-def _per_thousand(seconds: float | None, row: object) -> float | None:
-    operations = [c["operations"] for c in getattr(row, "cells", []) if c["operations"]]
+def _per_operation(seconds: float | None, row: Row) -> float | None:
+    operations = [c["operations"] for c in row.cells if c["operations"]]
     if seconds is None or not operations:
         return None
-    return seconds * 1e9 / (sum(operations) / len(operations))
+    return seconds * 1e9 * len(operations) / float(sum(operations))

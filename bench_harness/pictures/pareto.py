@@ -91,7 +91,11 @@ def pareto_figure(groups: Sequence[GroupRows]) -> Figure:
     columns = min(len(groups), MOST_COLUMNS)
     lines = -(-len(groups) // columns)
     figure, grid = plt.subplots(
-        lines, columns, figsize=(PANEL[0] * columns, PANEL[1] * lines + 0.5), squeeze=False, layout="constrained"
+        lines,
+        columns,
+        figsize=(PANEL[0] * columns, PANEL[1] * lines + 0.5),
+        squeeze=False,
+        layout="constrained",
     )
     figure.suptitle(
         f"{groups[0].label}: throughput against peak RSS", x=0.01, ha="left", fontsize=13, weight="bold"

@@ -32,8 +32,10 @@ def _draw(axes: Axes, title: str, table: Sequence[Sequence[Comparison | None]], 
             sign = "?" if c.significant is None else "" if c.significant else " ="
             strong = abs(shade[y, x]) > _DARK * _SPAN
             better = shade[y, x] > 0 and c.significant
-            axes.text(x, y, f"{c.ratio:.2f}{sign}", ha="center", va="center", fontsize=9,
-                      color="white" if strong else "#222222", weight="bold" if better else "normal")  # fmt: skip
+            ink, weight = "white" if strong else "#222222", "bold" if better else "normal"
+            axes.text(
+                x, y, f"{c.ratio:.2f}{sign}", ha="center", va="center", fontsize=9, color=ink, weight=weight
+            )
     axes.set_title(title)
     axes.grid(visible=False)
     for spine in axes.spines.values():
@@ -42,7 +44,7 @@ def _draw(axes: Axes, title: str, table: Sequence[Sequence[Comparison | None]], 
 
 
 def ratio_figure(groups: Sequence[GroupRows], base: str) -> Figure:
-    """Ratios of throughput and of peak RSS to `base`; green is better, brown worse, bold significantly better."""
+    """Ratios of throughput and of peak RSS to `base`; green is better, brown is worse."""
     groups = [g for g in groups if g.row(base) is not None]
     names = list(dict.fromkeys(r.contender for g in groups for r in g.competitors if r.contender != base))
     width = 3.4 + 2 * max(1.6, 0.95 * len(names))

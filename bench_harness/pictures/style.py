@@ -1,10 +1,11 @@
-"""How the pictures look: colours that survive colour-blindness, marks that survive grey, labels at the data."""
+"""How the pictures look: colours for the colour-blind, marks that survive grey, labels at the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,16 +19,18 @@ __all__ = ["GREY", "INK", "Look", "footnote", "label_points", "look_of", "pleasa
 INK = "#222222"
 GREY = "#8a8a8a"
 
-# Okabe and Ito's palette without its yellow, which is lost on white; each colour has a mark and a dash of its own.
+# Okabe and Ito's palette without its yellow, which is lost on white; each colour has a mark and a dash of
+# its own.
 _PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#7A5195", "#B8860B", "#444444")
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
-    "-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (3, 3)), (0, (9, 2)), (0, (1, 3)),
+    "-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (3, 3)), (0, (9, 2)),
+    (0, (10, 2)),
 )  # fmt: skip
 # Fixed, so that an allocator looks the same in every picture; others take what is left.
 _FIXED = {"rtmalloc": 0, "glibc": 7, "jemalloc": 1, "mimalloc": 2, "tcmalloc": 3, "pymalloc": 7}
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.edgecolor": GREY,
@@ -72,7 +75,7 @@ def look_of(names: Sequence[str]) -> dict[str, Look]:
     """A look for each contender, the same in every picture for those that are well known."""
     free = [i for i in range(len(_PALETTE)) if i not in {_FIXED[n] for n in names if n in _FIXED}]
     free = free or list(range(len(_PALETTE)))
-    looks = {}
+    looks: dict[str, Look] = {}
     for name in names:
         i = _FIXED[name] if name in _FIXED else free[len(looks) % len(free)]
         if name not in _FIXED:
@@ -81,12 +84,15 @@ def look_of(names: Sequence[str]) -> dict[str, Look]:
     return looks
 
 
+_Across = Literal["left", "center", "right"]
+_Along = Literal["bottom", "center", "top"]
+
 # Where a label may stand relative to its point: (x, y) in points, horizontal and vertical alignment.
-_PLACES = (
+_PLACES: tuple[tuple[int, int, _Across, _Along], ...] = (
     (7, 5, "left", "bottom"), (-7, 5, "right", "bottom"), (7, -5, "left", "top"), (-7, -5, "right", "top"),
-    (0, 9, "center", "bottom"), (0, -9, "center", "top"), (12, 0, "left", "center"), (-12, 0, "right", "center"),
-    (14, 14, "left", "bottom"), (-14, 14, "right", "bottom"), (14, -14, "left", "top"), (-14, -14, "right", "top"),
-    (0, 24, "center", "bottom"), (0, -24, "center", "top"),
+    (0, 9, "center", "bottom"), (0, -9, "center", "top"), (12, 0, "left", "center"), (-12, 0, "right",
+    "center"), (14, 14, "left", "bottom"), (-14, 14, "right", "bottom"), (14, -14, "left", "top"), (-14, -14,
+    "right", "top"), (0, 24, "center", "bottom"), (0, -24, "center", "top"),
 )  # fmt: skip
 
 
@@ -105,23 +111,29 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
              (axes.transData.transform((x, y)) for x, y, _, _ in points)]  # fmt: skip
     taken: list[Bbox] = []
     for x, y, name, colour in points:
-        text = axes.annotate(name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9, color=colour, weight="bold")
-        best: tuple[float, tuple[int, int, str, str], Bbox] | None = None
+        text = axes.annotate(
+            name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9, color=colour, weight="bold"
+        )
+        best: tuple[float, tuple[int, int, _Across, _Along], Bbox] | None = None
         for place in _PLACES:
             text.set_position(place[:2])
-            text.set_ha(place[2])
-            text.set_va(place[3])
+            text.set_horizontalalignment(place[2])
+            text.set_verticalalignment(place[3])
             box = text.get_window_extent()
-            cost = float(sum(box.overlaps(other) for other in taken) * 4 + sum(box.overlaps(m) for m in marks) * 2)
-            cost += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1 + 25) + 3 * (box.y0 < frame.y0 or box.y1 > frame.y1)
+            cost = float(
+                sum(box.overlaps(other) for other in taken) * 4 + sum(box.overlaps(m) for m in marks) * 2
+            )
+            cost += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1) + 3 * (
+                box.y0 < frame.y0 or box.y1 > frame.y1
+            )
             if best is None or cost < best[0]:
                 best = (cost, place, box)
             if cost == 0:
                 break
         assert best is not None
         text.set_position(best[1][:2])
-        text.set_ha(best[1][2])
-        text.set_va(best[1][3])
+        text.set_horizontalalignment(best[1][2])
+        text.set_verticalalignment(best[1][3])
         taken.append(best[2])
 
 

@@ -14,6 +14,7 @@ from bench_harness.table import MIB
 
 __all__ = ["has_timeline", "timeline_figure"]
 
+_NEAR = 0.03  # of the width: marks closer than this share a label
 _LEAST_MARKS = 2  # a workload with phases tells of at least two moments
 
 
@@ -30,13 +31,22 @@ def has_timeline(group: GroupRows) -> bool:
 
 def _phases(axes: Axes, cell: dict[str, Any]) -> None:
     """Thin lines at the moments that the workload itself reports."""
-    top = axes.get_ylim()[1]
+    left, right = axes.get_xlim()
+    near = (right - left) * _NEAR
+    moments: list[tuple[float, str]] = []
     for mark in cell["marks"]:
         if mark["name"].startswith("idle ") and mark["name"] != "idle 0 s":
             continue
-        axes.axvline(mark["at"], color="#d0d0d0", linewidth=0.9, zorder=0)
         name = "idle" if mark["name"] == "idle 0 s" else mark["name"]
-        axes.text(mark["at"], top, f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY)
+        if moments and mark["at"] - moments[-1][0] < near:
+            moments[-1] = (moments[-1][0], f"{moments[-1][1]}, {name}")  # else their names cover each other
+        else:
+            moments.append((mark["at"], name))
+    for at, name in moments:
+        axes.axvline(at, color="#d0d0d0", linewidth=0.9, zorder=0)
+        axes.text(
+            at, axes.get_ylim()[1], f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY
+        )
 
 
 def timeline_figure(group: GroupRows) -> Figure:
@@ -73,5 +83,7 @@ def timeline_figure(group: GroupRows) -> Figure:
     axes.set_ylabel("RSS, MiB")
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     figure.suptitle(f"{group.label}: RSS over time", x=0.01, ha="left", fontsize=13, weight="bold")
-    footnote(figure, group.competitors, "sampled from outside; of each allocator the run with the median peak")
+    footnote(
+        figure, group.competitors, "sampled from outside; of each allocator the run with the median peak"
+    )
     return figure

@@ -1,0 +1,1 @@
+"""Python workloads: scripts that run under a route; `_cell.py` is what they share."""
