@@ -157,7 +157,7 @@ def run_on_cluster(
     except ImportError as error:
         raise HarnessError("--scheduler needs the extra: pip install 'rtmalloc[dask]'") from error
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call, unused-ignore]
+        client: Any = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore
     except (OSError, ValueError) as error:
         raise HarnessError(f"--scheduler {scheduler}: no scheduler answers ({error})") from error
     with client:

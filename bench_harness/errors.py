@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HarnessError", "UsageError"]
+__all__ = ["CellFailure", "HarnessError", "UsageError"]
 
 
 class HarnessError(Exception):
@@ -11,3 +11,7 @@ class HarnessError(Exception):
 
 class UsageError(HarnessError):
     """A bad argument; the message names it and lists what is valid. The command line ends with status 2."""
+
+
+class CellFailure(Exception):
+    """One cell failed, and the run goes on; the message is the reason that table and pictures show."""

@@ -24,18 +24,15 @@ from typing import Any
 import psutil
 
 from bench_harness.disturbance import Disturbance, Watch
+from bench_harness.errors import CellFailure
 from bench_harness.peers import Allocator
 
-__all__ = ["CellFailure", "Launch", "Observation", "observe", "prove_allocator", "same_file"]
+__all__ = ["Launch", "Observation", "observe", "prove_allocator", "same_file"]
 
 SAMPLE_SECONDS = 0.02  # RSS from outside: 50 a second cost 0.2 % of a core
 SAMPLES_KEPT = 400  # a long cell's samples are thinned to this many
 SHOWN_STDERR = 300  # characters of a failed child's last words
 PADDING_MOST = 4096  # bytes of environment, see _environment
-
-
-class CellFailure(Exception):
-    """The cell failed; the message is the reason that table and pictures show."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,9 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
                 f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}"
             )
         if not any(same_file(path, Path(served)) for path in maps):
-            raise CellFailure(f"{served} claims to serve {symbol} but is not mapped")
+            replaced = f"{served} (deleted)" in maps
+            how = "was replaced while the cell ran" if replaced else f"claims to serve {symbol} but is not mapped"
+            raise CellFailure(f"{served} {how}")
 
 
 class _Child:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench_harness.errors import UsageError
+from bench_harness.errors import CellFailure, UsageError
 from bench_harness.native.build import BIN
 
 __all__ = ["GLIBC", "NOOP", "Allocator", "find_allocators", "select_allocators", "variant"]
@@ -73,6 +73,20 @@ class Allocator:
     sha256: str
     environment: Mapping[str, str] = field(default_factory=dict)
     family: str = ""
+
+    def check_unchanged(self) -> None:
+        """Raise CellFailure when the library's file is not the one that the run began with.
+
+        A library that is rebuilt in the middle of a run would mix two binaries under one name.
+        """
+        if self.path is None:
+            return
+        try:
+            now = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise CellFailure(f"{self.path}: {error.strerror}") from error
+        if now != self.sha256:
+            raise CellFailure(f"{self.path} was rebuilt since the run began")
 
     @property
     def is_probe(self) -> bool:

@@ -6,7 +6,8 @@ import datetime
 import random
 from typing import Any
 
-from bench_harness.measure import CellFailure, Observation, observe
+from bench_harness.errors import CellFailure
+from bench_harness.measure import Observation, observe
 from bench_harness.plan import Cell, Plan
 from bench_harness.routes import launch_of, prove
 
@@ -92,6 +93,7 @@ def run_cell(cell: Cell, plan: Plan, machine: str) -> dict[str, Any]:
     # The timeout must leave room for what a workload does outside its window (filling, idling).
     timeout = plan.warmup + plan.seconds + plan.timeout
     try:
+        cell.contender.allocator.check_unchanged()
         launch = launch_of(cell, plan)
         while best is None or (best.disturbance.disturbed and attempts <= plan.retries):
             seen = observe(launch, timeout, plan.memory_cap, padding)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_harness.errors import UsageError
-from bench_harness.measure import CellFailure, Launch, Observation, prove_allocator, same_file
+from bench_harness.errors import CellFailure, UsageError
+from bench_harness.measure import Launch, Observation, prove_allocator, same_file
 from bench_harness.peers import GLIBC, Allocator
 from bench_harness.plan import NATIVE, Cell, Contender, Plan
 

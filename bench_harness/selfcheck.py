@@ -33,7 +33,7 @@ KNOWN_LIMIT = 0.05  # the greatest relative error of a known answer
 AA_MATRIX = (("larson", (1, 2, 4)), ("churn", (1, 2)), ("xmalloc", (2,)), ("mixed", (2,)))
 AA_ATTEMPTS = 2  # each reports a false difference in 5 % of all runs, by its own statement; both: in 0.25 %
 
-SPIN_NS = 3000  # much longer than a look at the clock (30 ns), by which a spin may overshoot
+SPIN_NS = 10_000  # much longer than two looks at the clock (some 50 ns each), by which a spin overshoots
 FAT_BYTES = 8192
 FAT_LIVE = 5000  # blocks: 39 MiB more than the plain one
 

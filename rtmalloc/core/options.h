@@ -10,7 +10,7 @@ extern char **environ;
 static inline int rt_environment_is_ready(void) { return environ != NULL; }
 
 #define RT_OPTIONS(X)                                                                                                  \
-    X(thread_kib, 512, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
+    X(thread_kib, 1024, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
     X(total_kib, 16384, 0, 67108864, "KiB", "free objects that all threads together may keep in their bins")          \
     X(bin_max, 256, 0, 4096, "objects", "objects that one bin may hold; 0 sends every free straight to its span")     \
     X(bin_kib, 64, 1, 4096, "KiB", "bytes that one bin may hold (but at least two objects)")                          \
