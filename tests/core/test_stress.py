@@ -1,0 +1,114 @@
+"""Stress: blocks full of patterns, threads, forks and exits; plain (preloaded), under ASan and UBSan, under TSan.
+
+The modes are described in tests/driver/modes.h. Each run is named by its seed and bounded by counts.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .building import ASAN, LINKED, PLAIN, TSAN, Flavour, driver, environment_of, run
+
+# mode, threads, operations: together about ten seconds for each flavour on two idle cores.
+PLAIN_RUNS = [
+    ("churn", 1, 200_000),
+    ("churn", 4, 150_000),
+    ("churn", 16, 20_000),
+    ("grow", 1, 20),
+    ("grow", 4, 10),
+    ("classes", 1, 100_000),
+    ("freeonly", 2, 50_000),
+    ("freeonly", 8, 20_000),
+    ("orphans", 8, 20),
+    ("first", 1, 2_000),
+    ("keys", 8, 10),
+    ("short", 4, 100_000),
+    ("idle", 1_000, 1),
+    ("fork", 4, 80),
+    ("cancel", 8, 50),
+    ("exit", 4, 60),
+]
+SANITIZED_RUNS = [
+    ("churn", 1, 30_000),
+    ("churn", 4, 20_000),
+    ("churn", 16, 4_000),
+    ("grow", 4, 3),
+    ("classes", 1, 100_000),
+    ("freeonly", 4, 8_000),
+    ("orphans", 4, 5),
+    ("first", 1, 400),
+    ("keys", 4, 4),
+    ("short", 8, 2_000),
+]
+# TSan's run-time loses its own locks when threads are cancelled or a threaded process forks; ASan does not mind.
+ASAN_ONLY_RUNS = [("fork", 4, 10), ("cancel", 4, 10), ("exit", 4, 20)]
+
+# The edges of what the options allow: no bins, tiny bins, everything purged at once, two-phase purge, no caches.
+OPTION_SETS = [
+    "bin_max=0,remote_kib=0,transfer_kib=0,dirty_decay_ms=0",
+    "bin_max=2,bin_kib=1,epoch_ms=1,idle_epochs=1,dirty_decay_ms=1",
+    "muzzy_decay_ms=10,dirty_decay_ms=2,epoch_ms=1,refill_percent=100,thread_kib=1048576",
+    "remap_kib=64,dirty_decay_ms=-1,thread_kib=0,total_kib=0",
+]
+
+
+def stress(flavour: Flavour, mode: str, threads: int, operations: int, seed: int = 1, options: str = "") -> None:
+    """Run one mode; whatever it or a sanitizer has to say is in the failure."""
+    command = [driver("stress", flavour), mode, str(threads), str(operations), str(seed)]
+    done = run(command, environment=environment_of(flavour, options), seconds=1800)
+    assert done.returncode == 0, f"{command} {options}: {done.returncode}\n{done.stdout[-2000:]}{done.stderr[:12000]}"
+    assert "fine" in done.stdout, done.stdout
+    assert "rtmalloc:" not in done.stderr, done.stderr
+
+
+def run_name(value: object) -> str:
+    return str(value)
+
+
+@pytest.mark.parametrize(("mode", "threads", "operations"), PLAIN_RUNS, ids=run_name)
+def test_plain(mode: str, threads: int, operations: int) -> None:
+    stress(PLAIN, mode, threads, operations)
+
+
+@pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS + ASAN_ONLY_RUNS, ids=run_name)
+def test_asan(mode: str, threads: int, operations: int) -> None:
+    stress(ASAN, mode, threads, operations)
+
+
+@pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS, ids=run_name)
+def test_tsan(mode: str, threads: int, operations: int) -> None:
+    stress(TSAN, mode, threads, operations)
+
+
+@pytest.mark.parametrize("options", OPTION_SETS)
+@pytest.mark.parametrize(
+    ("mode", "threads", "operations"), [("churn", 4, 20_000), ("orphans", 4, 4), ("freeonly", 4, 5_000)], ids=run_name
+)
+def test_options(mode: str, threads: int, operations: int, options: str) -> None:
+    stress(PLAIN, mode, threads, operations, seed=3, options=options)
+    stress(TSAN, mode, threads, operations // 4, seed=4, options=options)
+
+
+def test_linked_without_sanitizer() -> None:
+    # The flavour that debuggers are used on: it must behave like the preload.
+    stress(LINKED, "churn", 4, 20_000)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10, 20))
+@pytest.mark.parametrize(("mode", "threads", "operations"), PLAIN_RUNS, ids=run_name)
+def test_plain_soak(mode: str, threads: int, operations: int, seed: int) -> None:
+    stress(PLAIN, mode, threads, operations * (1 if mode == "idle" else 10), seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10, 15))
+@pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS, ids=run_name)
+def test_sanitized_soak(mode: str, threads: int, operations: int, seed: int) -> None:
+    stress(ASAN, mode, threads, operations * 10, seed)
+    stress(TSAN, mode, threads, operations * 10, seed)
+
+
+@pytest.mark.soak
+def test_idle_soak() -> None:
+    stress(PLAIN, "idle", 8_000, 1)
