@@ -84,7 +84,7 @@ def size_table_write() -> None:
         header.write_text(text)
 
 
-class BuildTwice(build_ext):
+class BuildTwice(build_ext):  # type: ignore[misc]  # Cython and setuptools have no types
     """``build_ext`` that links the one object a second time, as the Python-free preload library."""
 
     def build_extension(self, ext: Extension) -> None:
@@ -119,7 +119,10 @@ class BuildTwice(build_ext):
 def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
     layers = sorted(str(p.relative_to(ROOT)) for p in CORE.glob("*") if p.suffix in (".pxd", ".h", ".map"))
-    defines = [(d.split("=")[0], (d.split("=") + ["1"])[1]) for d in os.environ.get("RTMALLOC_DEFINES", "").split()]
+    defines: list[tuple[str, str | None]] = []
+    for define in os.environ.get("RTMALLOC_DEFINES", "").split():
+        name, _, value = define.partition("=")
+        defines.append((name, value or "1"))
     return [
         Extension(
             "rtmalloc._core",
@@ -135,7 +138,7 @@ def extensions() -> list[Extension]:
 
 size_table_write()
 setup(
-    ext_modules=cythonize(
+    ext_modules=cythonize(  # type: ignore[no-untyped-call]
         extensions(),
         language_level=3,
         emit_linenums=bool(os.environ.get("RTMALLOC_LINE_DIRECTIVES")),

@@ -7,39 +7,139 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     lock, complain, options, size_class         small tools
     segment, page_heap                          runs of slices: free, dirty, clean
     span, span_queue                            a run cut into objects, whose free ones are bits
-    arena, pagemap                              the reserved range; who owns an address
-    transfer_cache, central, store              what threads share
-    mailbox, remote                             objects that come home to another thread's span
-    heap                                        a thread's bins and spans
+    arena, pagemap, object                      the reserved range; who owns an address, which object it is
+    transfer_cache, central, mailbox, store     what threads share
+    heap, remote, refill                        a thread's bins and spans; objects that come home
     scavenge, purge, radix, large               giving back; blocks above the small classes
     thread, entry, fork, stats                  threads, the calls, fork, numbers
+    hooks, api                                  CPython's allocator domains; the table for Python code
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
+from rtmalloc.core.api cimport api_table, rt_api, rt_api_preloaded
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
+from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.entry cimport *
 from rtmalloc.core.fork cimport fork_register
-from rtmalloc.core.heap cimport BINS_OFFSET, Bin, Heap
-from rtmalloc.core.span cimport Span
-from rtmalloc.core.stats cimport Stats, stats_gather, stats_print
-from rtmalloc.core.thread cimport allocator, allocator_open, thread_heap
-from rtmalloc.core.options cimport RT_OPTION_stats_at_exit
+from rtmalloc.core.heap cimport Bin
+from rtmalloc.core.hooks cimport DOMAINS_ALL, DOMAIN_RAW, hooks_set, rt_python_is_free_threaded, rt_python_is_up
+from rtmalloc.core.options cimport (
+    OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, rt_option_specs,
+)
 from rtmalloc.core.pagemap cimport BIN_BYTES
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.span cimport Span
+from rtmalloc.core.stats cimport RT_STATS_NAME_COUNT, ClassStats, Stats, rt_stats_names, stats_print
+from rtmalloc.core.thread cimport allocator, allocator_open
 
 cdef extern from "exports.h":
     pass
 
 
+# ---- what happens when the library is loaded and when the process ends
+
 cdef constructor_void library_load() noexcept nogil:
-    # When the library is loaded: make it ready, so that no later call has to.
+    # Make the allocator ready, so that no later call has to. In a process that is going to be a Python interpreter, take
+    # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
     allocator().on_open = fork_register
-    allocator_open()
+    if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:
+        hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 
 
 cdef destructor_void library_unload() noexcept nogil:
-    # At exit. Nothing is torn down: frees arrive until the very end.
+    # Nothing is torn down: frees arrive until the very end.
     if allocator().ready and allocator().store.options.value[RT_OPTION_stats_at_exit]:
         stats_print(allocator())
+
+
+# ---- the Python face: thin, and typed in _core.pyi
+
+cdef const rt_api* api() noexcept nogil:
+    # The allocator that serves this process: a preloaded one if there is one, else this module's own.
+    cdef const rt_api* preloaded = rt_api_preloaded()
+    return preloaded if preloaded != NULL else api_table()
+
+
+def is_preloaded():
+    """Whether the preload library serves this process."""
+    return rt_api_preloaded() != NULL
+
+
+def location():
+    """Path of the file whose allocator serves this process: the preload library's, or this extension's."""
+    return api().location().decode()
+
+
+def hooks_install(domains):
+    """Hook the Python domains of the bit set ``domains`` (1 RAW, 2 MEM, 4 OBJ); whether that could be done."""
+    return bool(api().hooks_set(domains))
+
+
+def hooks_active_now():
+    """The domains, as a bit set, whose calls arrive at rtmalloc at this moment."""
+    return api().hooks_active()
+
+
+def hooks_pause_all(paused):
+    """Send new requests of hooked domains to the previous allocators (True) or take them again; whether it could be done."""
+    return bool(api().hooks_pause(1 if paused else 0))
+
+
+def is_free_threaded():
+    """Whether this interpreter is a free-threaded build."""
+    return bool(rt_python_is_free_threaded())
+
+
+def trim():
+    """Give unused memory back to the kernel now; whether there was any."""
+    cdef const rt_api* a = api()
+    cdef int gave
+    with nogil:
+        gave = a.trim()
+    return bool(gave)
+
+
+def stats_raw():
+    """The numbers of ``Stats`` by name, and a list of (size, spans, owned, objects, free) per class in use."""
+    cdef Stats st
+    cdef ClassStats classes[CLASSES_MOST]
+    cdef const rt_api* a = api()
+    cdef uint64_t* values = <uint64_t*>&st
+    cdef int i
+    memset(&st, 0, sizeof(st))
+    memset(classes, 0, sizeof(classes))
+    with nogil:
+        a.stats(&st, classes)
+    numbers = {rt_stats_names[i].decode(): values[i] for i in range(RT_STATS_NAME_COUNT)}
+    by_class = [
+        (rt_class_size[i], classes[i].spans, classes[i].owned, classes[i].objects, classes[i].free)
+        for i in range(1, RT_CLASS_COUNT)
+        if classes[i].spans
+    ]
+    return numbers, by_class
+
+
+def option_table():
+    """All options as (name, value now, default, least, most, unit, description)."""
+    cdef int i
+    return [
+        (
+            rt_option_specs[i].name.decode(),
+            api().option_get(i),
+            rt_option_specs[i].preset,
+            rt_option_specs[i].least,
+            rt_option_specs[i].most,
+            rt_option_specs[i].unit.decode(),
+            rt_option_specs[i].text.decode(),
+        )
+        for i in range(RT_OPTION_COUNT)
+    ]
+
+
+def option_set_number(number, value):
+    """Set option ``number`` (its place in :func:`option_table`); False when the value is out of range."""
+    return api().option_set(number, value) == 0

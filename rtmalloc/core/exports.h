@@ -28,4 +28,6 @@ extern void RT_NAME(cfree)(void *) RT_EXPORT(rt_free);
 extern void RT_NAME(free_sized)(void *, size_t) RT_EXPORT(rt_free_sized);
 extern void RT_NAME(free_aligned_sized)(void *, size_t, size_t) RT_EXPORT(rt_free_aligned_sized);
 
+/* The table of api.h, for the Python extension of a process that runs under the preload library. */
+extern const void *RT_NAME(rtmalloc_api)(void) RT_EXPORT(rt_api_table);
 #endif

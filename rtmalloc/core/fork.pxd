@@ -15,6 +15,7 @@ from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open, mailbox_take
+from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner
 from rtmalloc.core.object cimport Batch, batch_begin, object_locate
 from rtmalloc.core.remote cimport span_put
@@ -73,7 +74,7 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
     # Spans of threads that are gone become nobody's; all others are looked at, because the hints are lost.
     cdef Store* store = &a.store
     cdef uint64_t slice
-    cdef uint64_t end = <uint64_t>store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint64_t end = <uint64_t>page_heap_opened(&store.arena.pages) * SEGMENT_SLICES
     cdef uint32_t tag, owner, class_
     cdef Span* s
     for slice in range(end):

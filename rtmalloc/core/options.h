@@ -22,6 +22,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(idle_epochs, 4, 1, 1000, "epochs", "a bin without a refill for so long gives everything back")                  \
     X(dirty_decay_ms, 250, -1, 3600000, "ms", "free slices go back to the kernel this long after they were freed; -1 never, 0 at once")      \
     X(muzzy_decay_ms, 0, 0, 3600000, "ms", "time between MADV_FREE and MADV_DONTNEED; 0 uses MADV_DONTNEED only")    \
+    X(python, 1, 0, 1, "", "1: preloaded into CPython, take its three allocator domains before it starts")            \
     X(stats_at_exit, 0, 0, 1, "", "1: print the counters to stderr when the process exits")                          \
     X(remap_kib, 1024, 64, 1073741824, "KiB", "a block that realloc grows beyond this moves by page tables, not by copy")
 

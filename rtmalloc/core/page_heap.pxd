@@ -5,6 +5,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.attributes cimport cold_void, slow_int
 from rtmalloc.core.bitmap cimport (
     RUN_LEVELS, RUN_NONE, level_of, mask_low, mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_find,
@@ -29,7 +30,8 @@ cdef enum:
 
 cdef struct PageHeap:
     Lock lock
-    uint32_t opened            # segments [0, opened) have been in use; beyond them all is untouched
+    uint32_t opened            # segments [0, opened) have been in use; beyond them all is untouched (read relaxed
+                               # without the lock)
     uint32_t limit             # segments that the arena has
     bint on_demand             # segments are mapped when they are opened (a process with an address-space limit)
     char* base                 # address of slice 0
@@ -63,15 +65,24 @@ cdef inline cold_void page_heap_open(
             words += (limit + 63) // 64
 
 
+cdef inline uint32_t page_heap_opened(PageHeap* ph) noexcept nogil:
+    # `opened`, for those who do not hold the lock.
+    return rt_load_relaxed_u32(&ph.opened)
+
+
 cdef inline void page_heap_note_level(PageHeap* ph, uint32_t which, uint32_t s, uint32_t before, uint32_t now) noexcept nogil:
     # Segment s had runs of the lengths below level `before` and now has those below `now`.
+    # Relaxed stores because the purger reads the words without the lock; no other thread writes them.
     cdef uint64_t bit = <uint64_t>1 << (s & 63)
+    cdef uint64_t* word
     while before < now:
-        ph.summary[which][before][s >> 6] |= bit
+        word = &ph.summary[which][before][s >> 6]
+        rt_store_relaxed_u64(word, word[0] | bit)
         before += 1
     while before > now:
         before -= 1
-        ph.summary[which][before][s >> 6] &= ~bit
+        word = &ph.summary[which][before][s >> 6]
+        rt_store_relaxed_u64(word, word[0] & ~bit)
 
 
 cdef inline void page_heap_note(PageHeap* ph, uint32_t s) noexcept nogil:
@@ -130,14 +141,14 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
     cdef size_t bytes = <size_t>segments * SEGMENT_SLICES * RT_SLICE_BYTES
     if segments > ph.limit - first:
         return 0
-    ph.opened = first + segments
+    rt_store_relaxed_u32(&ph.opened, first + segments)
     if ph.on_demand:
         lock_drop(&ph.lock)
         if rt_os_map_at(ph.base + <size_t>first * SEGMENT_SLICES * RT_SLICE_BYTES, bytes) != 0:
             lock_take(&ph.lock)
             # Nobody has opened more meanwhile: hand the numbers back, so that a later try finds them.
             if ph.opened == first + segments:
-                ph.opened = first
+                rt_store_relaxed_u32(&ph.opened, first)
             return 0
         lock_take(&ph.lock)
     for s in range(first, first + segments):

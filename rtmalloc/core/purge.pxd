@@ -9,7 +9,7 @@ from rtmalloc.core.attributes cimport cold_int, cold_void
 from rtmalloc.core.bitmap cimport mask_run, rt_count_bits, rt_lowest_bit, run_length
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try
 from rtmalloc.core.options cimport RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms
-from rtmalloc.core.page_heap cimport SUMMARY_DIRTY, PageHeap, page_heap_note
+from rtmalloc.core.page_heap cimport SUMMARY_DIRTY, PageHeap, page_heap_note, page_heap_opened
 from rtmalloc.core.platform cimport rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment, segment_decay
 from rtmalloc.core.store cimport Store
@@ -97,12 +97,13 @@ cdef inline uint32_t purge_next_dirty(PageHeap* ph, uint32_t s) noexcept nogil:
     # The first segment from s on with dirty free slices; `opened` when there is none. Unlocked: a stale answer is mended
     # by the next step.
     cdef uint64_t word
-    while s < ph.opened:
+    cdef uint32_t opened = page_heap_opened(ph)
+    while s < opened:
         word = rt_load_relaxed_u64(&ph.summary[SUMMARY_DIRTY][0][s >> 6]) >> (s & 63)
         if word:
             return s + rt_lowest_bit(word)
         s = (s | 63) + 1
-    return ph.opened
+    return opened
 
 
 cdef inline cold_int purge_run(Store* store, Purge* purge, uint32_t calls, bint all) noexcept nogil:
@@ -114,7 +115,7 @@ cdef inline cold_int purge_run(Store* store, Purge* purge, uint32_t calls, bint 
     cdef uint64_t due
     while done < calls:
         purge.cursor = purge_next_dirty(ph, purge.cursor)
-        if purge.cursor >= ph.opened:
+        if purge.cursor >= page_heap_opened(ph):
             break
         due = purge_due(ph, purge.cursor, all, muzzy, &lazily)
         if due:
@@ -131,7 +132,7 @@ cdef inline void purge_tick(Store* store, Purge* purge, uint64_t now) noexcept n
     if now >= purge.step_at:
         purge.step_at = now + (decay // 2 if decay > 1 else 1)
         purge.cursor = 0
-    if purge.cursor < store.arena.pages.opened:
+    if purge.cursor < page_heap_opened(&store.arena.pages):
         purge_run(store, purge, PURGE_CALLS, decay == 0)
     lock_drop(&purge.lock)
 

@@ -3,7 +3,9 @@
 # owner's own bin would never be seen to be empty.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
-from rtmalloc.core.atomics cimport rt_load_relaxed_u64, rt_swap_if_u64
+from rtmalloc.core.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_swap_if_u64,
+)
 from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
@@ -85,17 +87,14 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
 
 cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil:
     # Read the mail of a bounded number of heaps, going round: an owner that sleeps does not read its own.
+    cdef uint32_t count = rt_load_acquire_u32(&store.heap_count)
+    cdef uint32_t id = rt_load_relaxed_u32(&store.mail_cursor)
     cdef uint32_t i
-    cdef uint32_t id = store.mail_cursor
-    for i in range(MAIL_HEAPS):
-        id += 1
-        if id > store.heap_count:
-            id = 1
+    for i in range(count if count < MAIL_HEAPS else MAIL_HEAPS):
+        id = id + 1 if id < count else 1
         if id != reader.id and mailbox_has_mail(mailbox_of(&store.arena, id)):
             heap_evict(store, reader, <Heap*>store.heaps[id])
-        if id == store.mail_cursor:
-            break
-    store.mail_cursor = id
+    rt_store_relaxed_u32(&store.mail_cursor, id)
 
 
 cdef inline cold_void store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:

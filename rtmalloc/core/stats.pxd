@@ -11,6 +11,7 @@ from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.complain cimport COMPLAINT_BYTES, text_append, text_append_number
 from rtmalloc.core.heap cimport Heap, HeapCounters
 from rtmalloc.core.lock cimport lock_drop, lock_take
+from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice, tag_owner
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.segment cimport SEGMENT_SLICES
@@ -69,7 +70,7 @@ cdef inline void stats_add_counters(HeapCounters* sum, const HeapCounters* one) 
 cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
     # `classes` has RT_CLASS_COUNT zeroed entries, or is NULL.
     cdef uint64_t slice = 0
-    cdef uint64_t end = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint64_t end = <uint64_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES
     cdef uint32_t tag, class_, w, objects, free
     cdef Span* s
     while slice < end:
@@ -98,7 +99,7 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     # Fill `st` and, unless it is NULL, `classes`; the caller has zeroed them. The allocator is open.
     cdef uint32_t i
     cdef size_t page = a.store.arena.page_bytes
-    cdef size_t opened = <size_t>a.store.arena.pages.opened * SEGMENT_SLICES * RT_SLICE_BYTES
+    cdef size_t opened = <size_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES * RT_SLICE_BYTES
     stats_walk(a, st, classes)
     st.giants = rt_load_relaxed_u64(&a.giants.bytes)
     st.allocated += st.giants
@@ -131,7 +132,7 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
 
 cdef inline uint64_t stats_metadata(Allocator* a) noexcept nogil:
     # What the tables take: only the part for opened segments, beyond which nothing is touched.
-    cdef uint64_t slices = <uint64_t>a.store.arena.pages.opened * SEGMENT_SLICES
+    cdef uint64_t slices = <uint64_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES
     cdef uint64_t total = a.store.heap_count * sizeof(Heap)
     cdef size_t page = a.store.arena.page_bytes
     total += rt_os_resident(<char*>a.store.arena.spans, (slices * sizeof(Span) + page) & ~(page - 1), page)

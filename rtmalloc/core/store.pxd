@@ -27,7 +27,7 @@ cdef struct Store:
     TransferCache transfer
     Central central[CLASSES_MOST]
     Options options
-    uint32_t heap_count        # ids 1..heap_count have a heap
+    uint32_t heap_count        # ids 1..heap_count have a heap; grows under the allocator's heaps_lock
     uint32_t mail_cursor       # the heap whose mail was looked at last
     void** heaps               # [heap_limit + 1] Heap* by id (heap.pxd); set once per id
     uint64_t cached_bytes      # capacity that all heaps' bins have been granted (atomic), <= total_kib

@@ -117,11 +117,12 @@ cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
     h = <Heap*>a.heap_memory
     a.heap_memory += bytes
     a.heap_room -= 1
-    a.store.heap_count += 1
-    h.id = a.store.heap_count
+    h.id = a.store.heap_count + 1
     h.tag_base = h.id << TAG_OWNER_SHIFT
     h.store = &a.store
     a.store.heaps[h.id] = h
+    # After the entry: who reads the count without the lock finds every heap below it.
+    rt_store_release_u32(&a.store.heap_count, h.id)
     return h
 
 

@@ -1,0 +1,42 @@
+/* The table through which Python code reaches the allocator that really serves the process. The preload library exports
+ * it as rtmalloc_api(); an extension that finds one uses it, and its own instance otherwise. New entries go at the end. */
+#ifndef RT_API_H
+#define RT_API_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdint.h>
+enum { RT_API_VERSION = 1 };
+typedef struct {
+    uint32_t version;                              /* RT_API_VERSION */
+    uint32_t bytes;                                /* sizeof(rt_api) of the library */
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);              /* never frees: 0 bytes give the smallest block */
+    void (*free)(void *);
+    int (*owns)(const void *);                     /* whether a pointer is a block of this allocator */
+    int (*trim)(void);
+    void (*stats)(void *stats, void *classes);     /* struct Stats, array of struct ClassStats */
+    int (*option_set)(int number, int64_t value);  /* 0, or OPTION_OUT_OF_RANGE */
+    int64_t (*option_get)(int number);
+    int (*hooks_set)(uint32_t domains);            /* bits of the Python domains to hook; 0 without an interpreter */
+    uint32_t (*hooks_active)(void);                /* bits of the domains whose calls arrive here */
+    int (*hooks_pause)(int paused);                /* 0 when there is nothing to pause to */
+    const char *(*location)(void);                 /* path of the file that this code was loaded from */
+} rt_api;
+
+typedef const rt_api *(*rt_api_getter)(void);
+/* The table of a preloaded library of the same version, or NULL. */
+static inline const rt_api *rt_api_preloaded(void) {
+    rt_api_getter get = (rt_api_getter)dlsym(RTLD_DEFAULT, "rtmalloc_api");
+    const rt_api *api = get ? get() : NULL;
+    return api && api->version == RT_API_VERSION && api->bytes >= sizeof(rt_api) ? api : NULL;
+}
+static inline const char *rt_file_of(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
+}
+static rt_api rt_api_own;
+#endif

@@ -1,0 +1,179 @@
+# CPython's allocator hooks: PyMem_SetAllocator for the domains RAW, MEM and OBJ.
+#
+# Set before the interpreter starts, they serve every byte. Installed later they wrap what was there before: a pointer
+# that is not ours goes back to the allocator it came from, so nothing that was allocated earlier is lost. They call
+# nothing of Python (RAW is used without the GIL), ignore their context pointer (CPython reads function and context
+# separately), and what they forward to is written once, before the hook is set, and never changed. For the same reason
+# there is no way back: blocks of ours live on. Pausing sends new requests to the previous allocator.
+from libc.stdint cimport uint32_t
+
+from cython cimport unlikely
+
+from rtmalloc.core.arena cimport Arena, arena_slice_of
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.attributes cimport cold_int
+from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc
+from rtmalloc.core.large cimport giant_bytes
+from rtmalloc.core.thread cimport allocator
+
+cdef extern from "hooks.h" nogil:
+    enum:
+        RT_DOMAINS
+    ctypedef struct rt_python_allocator:
+        void* ctx
+        void* (*malloc)(void* ctx, size_t size) noexcept nogil
+        void* (*calloc)(void* ctx, size_t count, size_t size) noexcept nogil
+        void* (*realloc)(void* ctx, void* p, size_t size) noexcept nogil
+        void (*free)(void* ctx, void* p) noexcept nogil
+    ctypedef void (*rt_python_exchange)(int domain, rt_python_allocator* allocator) noexcept nogil
+    rt_python_allocator rt_previous[]
+    uint32_t rt_hooked
+    uint32_t rt_paused
+    rt_python_exchange rt_python_get() noexcept
+    rt_python_exchange rt_python_set() noexcept
+    bint rt_python_is_up() noexcept
+    bint rt_python_is_free_threaded() noexcept
+
+cdef enum:
+    DOMAIN_RAW = 0
+    DOMAIN_MEM = 1
+    DOMAIN_OBJ = 2
+    DOMAINS_ALL = 7            # as a set of bits
+
+
+cdef inline bint hook_is_ours(const void* p) noexcept nogil:
+    cdef const Arena* a = &allocator().store.arena
+    return arena_slice_of(a, p) < a.slice_count or giant_bytes(&allocator().giants, p) != 0
+
+
+cdef inline void* hook_malloc(int domain, size_t bytes) noexcept nogil:
+    if unlikely(rt_load_relaxed_u32(&rt_paused)):
+        return rt_previous[domain].malloc(rt_previous[domain].ctx, bytes)
+    return rt_malloc(bytes)
+
+
+cdef inline void* hook_calloc(int domain, size_t count, size_t bytes) noexcept nogil:
+    if unlikely(rt_load_relaxed_u32(&rt_paused)):
+        return rt_previous[domain].calloc(rt_previous[domain].ctx, count, bytes)
+    return rt_calloc(count, bytes)
+
+
+cdef inline void* hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
+    # A foreign block stays with its allocator: only that one knows its size.
+    if p == NULL:
+        return hook_malloc(domain, bytes)
+    if unlikely(not hook_is_ours(p)):
+        return rt_previous[domain].realloc(rt_previous[domain].ctx, p, bytes)
+    return realloc_nonzero(p, bytes)
+
+
+cdef inline void hook_free(int domain, void* p) noexcept nogil:
+    if unlikely(not hook_is_ours(p)):
+        if p != NULL:
+            rt_previous[domain].free(rt_previous[domain].ctx, p)
+        return
+    rt_free(p)
+
+
+# One set per domain: the domain must not come from the context pointer.
+
+cdef inline void* raw_malloc(void* ctx, size_t bytes) noexcept nogil:
+    return hook_malloc(DOMAIN_RAW, bytes)
+
+cdef inline void* raw_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
+    return hook_calloc(DOMAIN_RAW, count, bytes)
+
+cdef inline void* raw_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
+    return hook_realloc(DOMAIN_RAW, p, bytes)
+
+cdef inline void raw_free(void* ctx, void* p) noexcept nogil:
+    hook_free(DOMAIN_RAW, p)
+
+cdef inline void* mem_malloc(void* ctx, size_t bytes) noexcept nogil:
+    return hook_malloc(DOMAIN_MEM, bytes)
+
+cdef inline void* mem_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
+    return hook_calloc(DOMAIN_MEM, count, bytes)
+
+cdef inline void* mem_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
+    return hook_realloc(DOMAIN_MEM, p, bytes)
+
+cdef inline void mem_free(void* ctx, void* p) noexcept nogil:
+    hook_free(DOMAIN_MEM, p)
+
+cdef inline void* obj_malloc(void* ctx, size_t bytes) noexcept nogil:
+    return hook_malloc(DOMAIN_OBJ, bytes)
+
+cdef inline void* obj_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
+    return hook_calloc(DOMAIN_OBJ, count, bytes)
+
+cdef inline void* obj_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
+    return hook_realloc(DOMAIN_OBJ, p, bytes)
+
+cdef inline void obj_free(void* ctx, void* p) noexcept nogil:
+    hook_free(DOMAIN_OBJ, p)
+
+
+cdef inline void hook_table(int domain, rt_python_allocator* hook) noexcept nogil:
+    hook.ctx = NULL
+    if domain == DOMAIN_RAW:
+        hook.malloc = raw_malloc
+        hook.calloc = raw_calloc
+        hook.realloc = raw_realloc
+        hook.free = raw_free
+    elif domain == DOMAIN_MEM:
+        hook.malloc = mem_malloc
+        hook.calloc = mem_calloc
+        hook.realloc = mem_realloc
+        hook.free = mem_free
+    else:
+        hook.malloc = obj_malloc
+        hook.calloc = obj_calloc
+        hook.realloc = obj_realloc
+        hook.free = obj_free
+
+
+cdef inline cold_int hooks_set(uint32_t domains) noexcept nogil:
+    # Hook the domains of the bit set that are not hooked yet; 1, or 0 when there is no interpreter in the process.
+    global rt_hooked
+    cdef rt_python_exchange get = rt_python_get()
+    cdef rt_python_exchange put = rt_python_set()
+    cdef rt_python_allocator hook
+    cdef int d
+    if get == NULL or put == NULL:
+        return 0
+    for d in range(RT_DOMAINS):
+        if domains & ~rt_hooked & (<uint32_t>1 << d):
+            get(d, &rt_previous[d])
+            hook_table(d, &hook)
+            rt_hooked |= <uint32_t>1 << d
+            put(d, &hook)
+    return 1
+
+
+cdef inline uint32_t hooks_active() noexcept nogil:
+    # The domains whose calls arrive here now: set, and not replaced by anybody since.
+    cdef rt_python_exchange get = rt_python_get()
+    cdef rt_python_allocator now
+    cdef rt_python_allocator hook
+    cdef uint32_t active = 0
+    cdef int d
+    if get == NULL:
+        return 0
+    for d in range(RT_DOMAINS):
+        get(d, &now)
+        hook_table(d, &hook)
+        if now.malloc == hook.malloc and now.free == hook.free:
+            active |= <uint32_t>1 << d
+    return active
+
+
+cdef inline cold_int hooks_pause(bint paused) noexcept nogil:
+    # Send new requests to the previous allocators, or take them again. 0 when the hooks were set before the interpreter
+    # chose its allocator: then there is none to send them to.
+    cdef int d
+    for d in range(RT_DOMAINS):
+        if paused and rt_hooked & (<uint32_t>1 << d) and rt_previous[d].malloc == NULL:
+            return 0
+    rt_store_relaxed_u32(&rt_paused, paused)
+    return 1
