@@ -98,7 +98,8 @@ class BuildTwice(build_ext):  # type: ignore[misc]  # Cython and setuptools have
         compiler = shlex.split(os.environ.get("CC", "")) or [self.compiler.compiler_so[0]]
         # A running program may have the old library mapped: replace the file, never write into it.
         fresh = target.with_suffix(".new")
-        command = [*compiler, *objects, *PRELOAD_LINK, *shlex.split(os.environ.get("LDFLAGS", "")), "-o", str(fresh), "-lpthread"]
+        flags = [*PRELOAD_LINK, *shlex.split(os.environ.get("LDFLAGS", ""))]
+        command = [*compiler, *objects, *flags, "-o", str(fresh), "-lpthread"]
         self.announce(" ".join(command), level=2)
         subprocess.run(command, check=True)
         fresh.replace(target)

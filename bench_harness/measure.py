@@ -137,7 +137,11 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
             )
         if not any(same_file(path, Path(served)) for path in maps):
             replaced = f"{served} (deleted)" in maps
-            how = "was replaced while the cell ran" if replaced else f"claims to serve {symbol} but is not mapped"
+            how = (
+                "was replaced while the cell ran"
+                if replaced
+                else f"claims to serve {symbol} but is not mapped"
+            )
             raise CellFailure(f"{served} {how}")
 
 

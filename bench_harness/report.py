@@ -36,11 +36,15 @@ th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-b
 } th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tr.probe td { color: var(--soft); }
 td.failed { color: #a03000; text-align: left; white-space: normal; }
-figure { margin: 1rem 0; }
+figure { margin: 1rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; display: block; }
+@media (max-width: 40rem) { .wide img { max-width: none; width: 44rem; } }
 pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .85rem; }
 .note { color: var(--soft); font-size: .85rem; }
 """
+
+_PNG_SIZE_AT = (16, 20)  # width and height in a PNG's first chunk, 4 bytes each
+_WIDE = 1.25  # wider pictures scroll sideways on a telephone instead of shrinking to nothing
 
 _HEADINGS = ("allocator", "op/s, median", "op/s, best", "speed ratio [95 %]", "peak MiB", "RSS ratio [95 %]",
              "RSS / live", "user s", "system s", "faults", "cells")  # fmt: skip
@@ -84,9 +88,12 @@ def _pictures(groups: Sequence[GroupRows]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         parts = []
         for path in draw(groups, Path(folder), formats=("png",)):
-            data = base64.b64encode(path.read_bytes()).decode()
+            data = path.read_bytes()
+            width, height = (int.from_bytes(data[at : at + 4], "big") for at in _PNG_SIZE_AT)
+            kind = ' class="wide"' if width > height * _WIDE else ""
+            text = base64.b64encode(data).decode()
             parts.append(
-                f'<figure><img alt="{_text(path.stem)}" src="data:image/png;base64,{data}"></figure>'
+                f'<figure{kind}><img alt="{_text(path.stem)}" src="data:image/png;base64,{text}"></figure>'
             )
     return "".join(parts)
 

@@ -71,7 +71,7 @@ def sentences(groups: Sequence[GroupRows]) -> list[str]:
     said += [f"{r.contender} failed in {g.title}: {r.failures[0]}" for g, r in failures]
     fewest = min((len(r.cells) for g in groups for r in g.competitors), default=0)
     if fewest < statistics.FEWEST_ROUNDS:
-        said.append(f"with {fewest} rounds no significance can be claimed; "
+        said.append(f"with {fewest} round{'s' if fewest != 1 else ''} no significance can be claimed; "
                     f"{statistics.FEWEST_ROUNDS} are the fewest")  # fmt: skip
     return said
 

@@ -126,7 +126,7 @@ def _domains_wanted(domains: str | Iterable[str]) -> frozenset[str]:
         raise ValueError(f'domains is "auto", {{"raw"}} or {{"raw", "mem", "obj"}}, not {sorted(wanted)}')
     if "obj" in wanted and _core.is_free_threaded():
         raise InstallError(
-            "a free-threaded interpreter finds its objects by walking its own allocator, so only {'raw'} can be replaced"
+            "a free-threaded interpreter finds its objects by walking its own allocator: only {'raw'} can be replaced"
         )
     return wanted
 
@@ -144,10 +144,10 @@ def _refuse_if_unsafe(wanted: frozenset[str]) -> None:
 def disable() -> None:
     """Send new requests of Python's domains to the allocators that were there before; ours are still freed correctly.
 
-    Raises :class:`InstallError` when there is nothing to go back to: under the preload library, rtmalloc was there first.
+    Raises :class:`InstallError` when there is nothing to go back to.
     """
     if not _core.hooks_pause_all(True):
-        raise InstallError("this process started on rtmalloc; start it without the preload library instead")
+        raise InstallError("there was no allocator before rtmalloc in this process")
 
 
 def enable() -> None:
@@ -201,7 +201,8 @@ def configure(**values: int) -> None:
             raise ValueError(f"there is no option {name!r}; there are {', '.join(sorted(numbers))}")
         option = table[numbers[name]]
         if not isinstance(value, int) or not option.least <= value <= option.most:
-            raise ValueError(f"{name} is a whole number from {option.least} to {option.most} {option.unit}, not {value!r}")
+            span = f"{option.least} to {option.most} {option.unit}".strip()
+            raise ValueError(f"{name} is a whole number from {span}, not {value!r}")
     for name, value in values.items():
         _core.option_set_number(numbers[name], value)
 

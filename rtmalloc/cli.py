@@ -15,7 +15,7 @@ def _libpath(_: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command; exits with its status: 0 for success, 1 for a failure told in one sentence, 2 for wrong usage."""
+    """Run one command; exits with 0 for success, 1 for a failure told in one sentence, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="rtmalloc", description="Run programs on the rtmalloc allocator.")
     commands = parser.add_subparsers(required=True, metavar="command")
     libpath = commands.add_parser("libpath", help="print the path of the preload library, for LD_PRELOAD")

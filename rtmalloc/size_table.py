@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -214,12 +215,13 @@ def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: 
     """Refuse a class above ``linear_max`` that can waste more than ``max_waste`` of its block."""
     if not isinstance(max_waste, (int, float)) or isinstance(max_waste, bool) or not 0 < max_waste <= 1:
         raise source.error(source.line_of("max_waste"), "max_waste is a fraction above 0, at most 1")
-    for index, (smaller, size) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for index, (smaller, size) in enumerate(pairwise(sizes), start=1):
         waste = (size - smaller - 1) / size
         if smaller >= linear_max and waste > max_waste:
             line = source.line_of_item("sizes", index) if "sizes" in source.text else source.line_of("max_waste")
             raise source.error(
-                line, f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block (max_waste {max_waste:.1%})"
+                line,
+                f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block (max_waste {max_waste:.1%})",
             )
 
 

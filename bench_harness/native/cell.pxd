@@ -128,6 +128,10 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     cdef long peak = status_bytes(b"VmHWM:")
     cdef long rss = resident_bytes()
     cdef int i
+    # The kernel keeps RSS in per-CPU counters that lag by some pages: what we saw ourselves is a lower bound too.
+    peak = peak if peak > cell.window_rss else cell.window_rss
+    for i in range(cell.marks):
+        peak = peak if peak > cell.mark[i].rss else cell.mark[i].rss
     t.used = 0
     text_raw(t, b"{")
     text_field_string(t, b"workload", w.name)

@@ -50,9 +50,12 @@ cdef inline void sizes_power_law(SizeTable* table, long smallest, long largest, 
     """
     cdef double low = pow(<double>smallest, 1.0 - exponent)
     cdef double high = pow(<double>largest, 1.0 - exponent)
+    cdef long size
     cdef int i
     for i in range(SIZE_STEPS):
-        table.size[i] = <uint32_t>pow(low + (high - low) * (i + 0.5) / SIZE_STEPS, 1.0 / (1.0 - exponent))
+        size = <long>(pow(low + (high - low) * (i + 0.5) / SIZE_STEPS, 1.0 / (1.0 - exponent)) + 0.5)
+        # The power of a power is off by a last digit: without the bounds a size may leave the range by one.
+        table.size[i] = <uint32_t>(smallest if size < smallest else largest if size > largest else size)
 
 
 cdef inline uint32_t sizes_draw(const SizeTable* table, uint32_t bits) noexcept nogil:

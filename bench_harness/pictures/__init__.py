@@ -28,6 +28,11 @@ def slug(label: str) -> str:
 def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[], Figure]]]:
     """File names and what draws them: only pictures for which there is data."""
     jobs: list[tuple[str, Callable[[], Figure]]] = []
+    for number, base in enumerate(dict.fromkeys(g.base for g in groups)):
+        mine = [g for g in groups if g.base == base]
+        if any(r.throughput_ratio for g in mine for r in g.competitors):
+            name = "ratios" if number == 0 else f"ratios-{slug(base)}"
+            jobs.append((name, lambda mine=mine, base=base: ratio_figure(mine, base)))  # type: ignore[misc]
     for label in dict.fromkeys(g.label for g in groups):
         mine = [g for g in groups if g.label == label and any(r.throughput for r in g.competitors)]
         if not mine:
@@ -39,11 +44,6 @@ def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[], Figure]]]
             if has_timeline(g):
                 name = f"{slug(label)}-time" + (f"-{g.threads}" if g.threads != 1 else "")
                 jobs.append((name, lambda g=g: timeline_figure(g)))  # type: ignore[misc]
-    for number, base in enumerate(dict.fromkeys(g.base for g in groups)):
-        mine = [g for g in groups if g.base == base]
-        if any(r.throughput_ratio for g in mine for r in g.competitors):
-            name = "ratios" if number == 0 else f"ratios-{slug(base)}"
-            jobs.append((name, lambda mine=mine, base=base: ratio_figure(mine, base)))  # type: ignore[misc]
     if any(r.user for g in groups for r in g.competitors):
         jobs.append(("cpu-time", lambda: cputime_figure(groups)))
     return jobs

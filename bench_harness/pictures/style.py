@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from bench_harness.analysis import Row
 __all__ = ["GREY", "INK", "Look", "footnote", "label_points", "look_of", "pleasant"]
 
 INK = "#222222"
-GREY = "#8a8a8a"
+GREY = "#767676"  # 4.5 : 1 on white, the least contrast for small text
+_LETTERS_PER_INCH = 14  # of the footnote
 
 # Okabe and Ito's palette without its yellow, which is lost on white; each colour has a mark and a dash of
 # its own.
@@ -139,7 +141,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
 
 def footnote(figure: Figure, rows: Sequence[Row], text: str = "") -> None:
     """A small line below the picture: what is shown, and which contenders failed and why."""
-    failed = dict.fromkeys(f"{row.contender} failed: {row.failures[0][:90]}" for row in rows if row.failures)
-    lines = [*([text] if text else []), *failed]
+    failed = dict.fromkeys(f"{row.contender} failed: {row.failures[0]}" for row in rows if row.failures)
+    wide = int(figure.get_figwidth() * _LETTERS_PER_INCH)
+    lines = [line for paragraph in (text, *failed) for line in textwrap.wrap(paragraph, wide)]
     if lines:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)

@@ -147,7 +147,9 @@ def _object_at(address: int | None) -> str:
 
 
 def _print(name: str, cell: Cell) -> None:
-    peak, rss = _status_bytes("VmHWM:"), _resident_bytes()
+    rss = _resident_bytes()
+    # The kernel's counters lag by some pages: what we saw ourselves is a lower bound as well.
+    peak = max(_status_bytes("VmHWM:"), rss, cell.window_rss, *(r for _, _, r in cell.marks))
     # Only now: these imports would have been part of the peak.
     import ctypes
     import json
