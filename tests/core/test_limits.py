@@ -89,7 +89,7 @@ def callgrind_costs(profile: str) -> dict[str, int]:
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-@pytest.mark.parametrize("command", [("churn", "1", "3000", "1"), ("churn", "2", "1000", "1"), ("grow", "1", "1", "1")])
+@pytest.mark.parametrize("command", [("churn", "1", "3000", "1"), ("churn", "2", "1000", "1"), ("grow", "1", "10", "1")])
 def test_callgrind_counts_us(command: tuple[str, ...], tmp_path: Path) -> None:
     profile = tmp_path / "profile"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}"]
