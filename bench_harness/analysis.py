@@ -84,9 +84,7 @@ def one_machine(results: Results, machine: str | None = None) -> Results:
     """
     ids = list(results.machines)
     if machine is None and len(ids) > 1:
-        named = ", ".join(
-            f"{i} ({results.machines[i]['cpu']}, {results.machines[i]['cores']} cores)" for i in ids
-        )
+        named = ", ".join(f"{i} ({results.machines[i]['cpu']}, {results.machines[i]['cores']} cores)" for i in ids)
         raise UsageError(f"the file holds several machine types, name one with --machine: {named}")
     chosen = machine or ids[0]
     if chosen not in ids:

@@ -36,9 +36,7 @@ def _integers(text: str) -> tuple[int, ...]:
     except ValueError:
         values = ()
     if not values or min(values) < 1 or max(values) > 4096:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be numbers from 1 to 4096 separated by commas: 1,2,4"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} must be numbers from 1 to 4096 separated by commas: 1,2,4")
     return tuple(dict.fromkeys(values))
 
 
@@ -106,9 +104,7 @@ def _measuring(run: argparse.ArgumentParser, repeat: int) -> None:
 
 
 def _results_file(command: argparse.ArgumentParser, several: bool) -> None:
-    command.add_argument(
-        "file", type=Path, nargs="+" if several else None, metavar="FILE", help="result file"
-    )
+    command.add_argument("file", type=Path, nargs="+" if several else None, metavar="FILE", help="result file")
     command.add_argument("--base", default=None, help="contender that ratios refer to")
     command.add_argument("--machine", default=None, help="machine id, when the file holds several")
 
@@ -189,15 +185,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     plot = commands.add_parser("plot", help="pictures of result files")
     _results_file(plot, several=True)
-    plot.add_argument(
-        "--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}"
-    )
+    plot.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
 
     plots = commands.add_parser("plots", help="measure the README's standard set and draw it")
     _measuring(plots, repeat=6)
-    plots.add_argument(
-        "--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}"
-    )
+    plots.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
     plots.add_argument("--json", type=Path, default=Path("results/plots.json"), metavar="FILE")
 
     compare = commands.add_parser("compare", help="two result files: what changed from A to B")
@@ -207,18 +199,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="one self-contained HTML file")
     _results_file(report, several=True)
-    report.add_argument(
-        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html"
-    )
+    report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
 
     ratio = commands.add_parser("ratio", help="tables of a result file with ratios to a base")
     _results_file(ratio, several=False)
 
     check = commands.add_parser("selfcheck", help="A/A and known-answer tests of the harness itself")
     check.add_argument("--repeat", type=_whole(6, 1000), default=9, help="rounds of the A/A test (default 9)")
-    check.add_argument(
-        "--seconds", type=_number(0.05, 60), default=0.5, help="window of its cells (default 0.5)"
-    )
+    check.add_argument("--seconds", type=_number(0.05, 60), default=0.5, help="window of its cells (default 0.5)")
     check.add_argument(
         "--allocator",
         action="append",

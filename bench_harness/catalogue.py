@@ -72,9 +72,7 @@ class Workload:
         known = {p.name: p for p in self.parameters if p.name not in COMMON}
         for name, text in values.items():
             if name not in known:
-                raise UsageError(
-                    f"workload {self.name} has no parameter {name}; valid are {', '.join(known)}"
-                )
+                raise UsageError(f"workload {self.name} has no parameter {name}; valid are {', '.join(known)}")
             known[name].check(text)
 
     def thread_counts(self, wanted: Sequence[int]) -> list[int]:
@@ -101,14 +99,11 @@ def _parameter(fields: Mapping[str, Any]) -> Parameter:
 def _native(source: Path) -> Workload:
     executable = BIN / source.stem
     try:
-        said = subprocess.run(
-            [str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True
-        )
+        said = subprocess.run([str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True)
         fields = json.loads(said.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise HarnessError(
-            f"workload {source.stem} does not describe itself ({error}); "
-            "run python -m bench_harness.native.build"
+            f"workload {source.stem} does not describe itself ({error}); run python -m bench_harness.native.build"
         ) from error
     parameters = tuple(_parameter(p) for p in fields["parameters"])
     return Workload(

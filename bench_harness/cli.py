@@ -140,9 +140,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     plots = arguments.plots or (DEFAULT_PLOTS if not arguments.workload else None)
     if plots is not None and len(results.machines) == 1:
         # The default run replaces the one picture that it is about, and leaves the rest of the folder alone.
-        _draw(
-            results, arguments.base, plots, console, None if arguments.workload else list(DEFAULT_WORKLOADS)
-        )
+        _draw(results, arguments.base, plots, console, None if arguments.workload else list(DEFAULT_WORKLOADS))
     console.print(f"results: {arguments.json}", markup=False)
     return 0 if any(cell["status"] == "ok" for cell in results.cells) else EXIT_FAILED
 
@@ -212,9 +210,7 @@ def _ratio(arguments: argparse.Namespace, console: Console) -> int:
 
 def _selfcheck(arguments: argparse.Namespace, console: Console) -> int:
     build_cells(log=lambda line: console.print(line, markup=False))
-    return (
-        0 if selfcheck.run(arguments.allocator, arguments.repeat, arguments.seconds, console) else EXIT_FAILED
-    )
+    return 0 if selfcheck.run(arguments.allocator, arguments.repeat, arguments.seconds, console) else EXIT_FAILED
 
 
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {

@@ -88,15 +88,13 @@ def _warn_of_shared_hosts(described: dict[str, dict[str, Any]], progress: Progre
     for host in dict.fromkeys(hosts):
         if hosts.count(host) > 1:
             progress.say(f"{hosts.count(host)} workers share the host {host}: their cells disturb each other; "
-                         "start one worker per host")  # fmt: skip
+                          "start one worker per host")  # fmt: skip
 
 
 class _Lane:
     """One worker and what it still has to do; a lane never has two cells under way."""
 
-    def __init__(
-        self, client: Any, worker: str, machine: dict[str, Any], cells: Sequence[Cell], plan: Plan
-    ) -> None:
+    def __init__(self, client: Any, worker: str, machine: dict[str, Any], cells: Sequence[Cell], plan: Plan) -> None:
         self.machine = machine["id"]
         self._name = f"{worker} on {machine['hostname']}"
         self._client, self._worker, self._plan = client, worker, plan

@@ -85,9 +85,7 @@ def changes(before: Results, after: Results) -> list[Change]:
     keys = sorted(sizes[0].keys() & sizes[1].keys())
     if not keys:
         raise HarnessError("the files have no successful cell in common")
-    speed = statistics.control_errors(
-        [compare_unpaired(speeds[0].get(k, []), speeds[1].get(k, [])) for k in keys]
-    )
+    speed = statistics.control_errors([compare_unpaired(speeds[0].get(k, []), speeds[1].get(k, [])) for k in keys])
     size = statistics.control_errors([compare_unpaired(sizes[0][k], sizes[1][k]) for k in keys])
 
     def medians(

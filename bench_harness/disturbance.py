@@ -62,6 +62,4 @@ class Watch:
         busy, steal = self._machine()
         ours = child_seconds + self._self_seconds() - self._self
         # The counters tick in 10 ms steps: a short cell may come out slightly negative.
-        return Disturbance(
-            max(0.0, (busy - self._busy - ours) / elapsed), max(0.0, (steal - self._steal) / elapsed)
-        )
+        return Disturbance(max(0.0, (busy - self._busy - ours) / elapsed), max(0.0, (steal - self._steal) / elapsed))

@@ -93,9 +93,7 @@ def _environment(launch: Launch, padding: random.Random) -> dict[str, str]:
 
 def _mapped_files(pid: int) -> frozenset[str]:
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return frozenset(
-        parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5][0] == "/"
-    )
+    return frozenset(parts[5] for line in lines if len(parts := line.split(maxsplit=5)) == 6 and parts[5][0] == "/")
 
 
 def _status(pid: int) -> dict[str, int]:
@@ -132,25 +130,17 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
         else:
             right = same_file(served, allocator.path)
         if not right:
-            raise CellFailure(
-                f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}"
-            )
+            raise CellFailure(f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}")
         if not any(same_file(path, Path(served)) for path in maps):
             replaced = f"{served} (deleted)" in maps
-            how = (
-                "was replaced while the cell ran"
-                if replaced
-                else f"claims to serve {symbol} but is not mapped"
-            )
+            how = "was replaced while the cell ran" if replaced else f"claims to serve {symbol} but is not mapped"
             raise CellFailure(f"{served} {how}")
 
 
 class _Child:
     """A running cell: collects its output, samples its RSS, ends it when it hangs or grows too large."""
 
-    def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], timeout: float, memory_cap: int
-    ) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], timeout: float, memory_cap: int) -> None:
         self.began = time.monotonic()
         self._deadline = self.began + timeout
         self._timeout = timeout
@@ -199,9 +189,7 @@ class _Child:
         if rss:  # zero between the end of its address space and its reaping
             self.samples.append((time.monotonic_ns(), rss))
         if rss > self._cap:
-            raise CellFailure(
-                f"exceeded the memory cap: {rss >> 20} MiB of RSS, allowed are {self._cap >> 20}"
-            )
+            raise CellFailure(f"exceeded the memory cap: {rss >> 20} MiB of RSS, allowed are {self._cap >> 20}")
         if time.monotonic() > self._deadline:
             raise CellFailure(f"hung: not finished after {self._timeout:.1f} s")
 

@@ -185,9 +185,7 @@ def select_allocators(
                 raise UsageError(f"--allocator {text}: no such file: {path}")
             known[name] = _describe(name, Path(path))
         elif name not in known:
-            raise UsageError(
-                f"--allocator {name}: unknown; found are {', '.join(known)} (or NAME=/path/lib.so)"
-            )
+            raise UsageError(f"--allocator {name}: unknown; found are {', '.join(known)} (or NAME=/path/lib.so)")
         if name not in names:
             names.append(name)
     names = names or [name for name in known if name != NOOP]

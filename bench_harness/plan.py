@@ -104,9 +104,7 @@ class Plan:
         ]
 
     def _round_contenders(self, group: Group, round_number: int) -> list[Contender]:
-        return [
-            c for c in self.contenders_of(group) if not c.allocator.is_probe or round_number < PROBE_ROUNDS
-        ]
+        return [c for c in self.contenders_of(group) if not c.allocator.is_probe or round_number < PROBE_ROUNDS]
 
 
 def round_order(

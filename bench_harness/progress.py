@@ -74,8 +74,7 @@ class _Bar:
     def begin(self, cell: Cell) -> None:
         self._bar.update(
             self._task,
-            description=f"round {cell.round + 1}: {cell.group.label} "
-            f"x{cell.group.threads} {cell.contender.name}",
+            description=f"round {cell.round + 1}: {cell.group.label} x{cell.group.threads} {cell.contender.name}",
         )
 
     def end(self, cell: Cell, entry: dict[str, Any]) -> None:

@@ -92,9 +92,7 @@ def _pictures(groups: Sequence[GroupRows]) -> str:
             width, height = (int.from_bytes(data[at : at + 4], "big") for at in _PNG_SIZE_AT)
             kind = ' class="wide"' if width > height * _WIDE else ""
             text = base64.b64encode(data).decode()
-            parts.append(
-                f'<figure{kind}><img alt="{_text(path.stem)}" src="data:image/png;base64,{text}"></figure>'
-            )
+            parts.append(f'<figure{kind}><img alt="{_text(path.stem)}" src="data:image/png;base64,{text}"></figure>')
     return "".join(parts)
 
 

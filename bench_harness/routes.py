@@ -90,9 +90,7 @@ ROUTES: Mapping[str, Route] = {
             environment=(("PYTHONMALLOC", "malloc"),),
             objects="malloc",
         ),
-        Route(
-            "preload", "the allocator preloaded, nothing else changed", _preloads, preload=True, objects=""
-        ),
+        Route("preload", "the allocator preloaded, nothing else changed", _preloads, preload=True, objects=""),
         Route("launcher", "python -m rtmalloc script.py", _is_ours, module="rtmalloc", objects="allocator"),
         Route(
             "install",
@@ -105,9 +103,7 @@ ROUTES: Mapping[str, Route] = {
 }
 
 
-def python_contenders(
-    allocators: Sequence[Allocator], interpreter: Path, wanted: Sequence[str]
-) -> list[Contender]:
+def python_contenders(allocators: Sequence[Allocator], interpreter: Path, wanted: Sequence[str]) -> list[Contender]:
     """Every allocator by every route that fits it.
 
     Args:
@@ -197,9 +193,7 @@ def _prove_objects(route: Route, allocator: Allocator, report: Mapping[str, Any]
     """The domain of small objects: whose code its malloc function is, and whether it is plain malloc's."""
     served = str(report.get("objects_object", ""))
     plain = bool(report.get("objects_are_malloc"))
-    ours = allocator.path is not None and (
-        same_file(served, allocator.path) or Path(served).name.startswith("_core.")
-    )
+    ours = allocator.path is not None and (same_file(served, allocator.path) or Path(served).name.startswith("_core."))
     right = {
         "python": not plain and not ours,
         "malloc": plain or ours,

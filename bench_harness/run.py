@@ -59,9 +59,7 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
                 "family": a.family,
                 "environment": dict(a.environment),
             }
-            for a in sorted(
-                {c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name
-            )
+            for a in sorted({c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name)
         },
         "workloads": {
             g.workload.name: {

@@ -52,9 +52,7 @@ class Known:
         return abs(self.measured - self.truth) / self.truth
 
 
-def _plan(
-    groups: Sequence[Group], allocators: Sequence[Allocator], repeat: int, seconds: float, seed: int
-) -> Plan:
+def _plan(groups: Sequence[Group], allocators: Sequence[Allocator], repeat: int, seconds: float, seed: int) -> Plan:
     return Plan(
         groups=tuple(groups),
         contenders=tuple(Contender(a.name, a, NATIVE) for a in allocators),
@@ -103,9 +101,7 @@ def aa_verdict(groups: Sequence[GroupRows]) -> tuple[list[str], list[str]]:
                      f"peak RSS {mean.peak_rss:.4f}")  # fmt: skip
         for what, value in (("throughput", mean.throughput), ("peak RSS", mean.peak_rss)):
             if abs(value - 1) > GMEAN_LIMIT:
-                complaints.append(
-                    f"the geometric mean of {what} is {value:.4f}, not within {GMEAN_LIMIT:.0%} of 1"
-                )
+                complaints.append(f"the geometric mean of {what} is {value:.4f}, not within {GMEAN_LIMIT:.0%} of 1")
     if not facts:
         complaints.append("no geometric mean could be formed")
     return facts, complaints
@@ -141,9 +137,7 @@ def known_answers(repeat: int, seconds: float, folder: Path, console: Console) -
     def median(name: str, field: str) -> float:
         row = group.row(name)
         if row is None or row.failures or not row.series(field):
-            raise HarnessError(
-                f"the known-answer cell {name} failed: {row.failures[:1] if row else 'missing'}"
-            )
+            raise HarnessError(f"the known-answer cell {name} failed: {row.failures[:1] if row else 'missing'}")
         return statistics.summarise(list(row.series(field).values())).median
 
     per_operation = [1e9 / median(name, "throughput") for name in ("slowed", "plain")]

@@ -131,9 +131,7 @@ def control_errors(comparisons: Sequence[Comparison | None]) -> list[Comparison 
         return list(comparisons)
     adjusted = iter(stats.false_discovery_control([c.p_value for c in tested], method="bh"))
     return [
-        replace(c, significant=bool(next(adjusted) < ALPHA))
-        if c is not None and c.significant is not None
-        else c
+        replace(c, significant=bool(next(adjusted) < ALPHA)) if c is not None and c.significant is not None else c
         for c in comparisons
     ]
 

@@ -97,9 +97,7 @@ def merge(files: Sequence[Results]) -> Results:
         for name, entry in results.header["allocators"].items():
             known = header["allocators"].setdefault(name, entry)
             if known["sha256"] != entry["sha256"]:
-                raise HarnessError(
-                    f"{name} is another binary in each file: name them apart to show them together"
-                )
+                raise HarnessError(f"{name} is another binary in each file: name them apart to show them together")
         header["machines"].update(results.header["machines"])
         header["workloads"].update(results.header["workloads"])
         # A pair is a round of one run: the rounds of the next file count on, and never pair with an earlier

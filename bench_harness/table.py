@@ -116,9 +116,7 @@ def print_groups(console: Console, groups: Sequence[GroupRows]) -> None:
         for row in group.rows:
             for reason in dict.fromkeys(row.failures):
                 times = row.failures.count(reason)
-                console.print(
-                    f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True
-                )
+                console.print(f"  failed: {row.contender} ({times} x): {reason}", markup=False, soft_wrap=True)
     console.print(
         f"= : no significant difference (signed-rank test, paired rounds, {ALPHA:.0%} false discoveries); "
         f"? : fewer than {FEWEST_ROUNDS} rounds, no verdict",
@@ -133,9 +131,7 @@ def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
     if not means:
         console.print("no geometric mean: no group in which every contender ran", style="dim")
         return
-    table = Table(
-        title="geometric means of the ratios", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
-    )
+    table = Table(title="geometric means of the ratios", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name in ("allocator", "base"):
         table.add_column(name, no_wrap=True)
     for name in ("speed", "peak RSS", "groups"):

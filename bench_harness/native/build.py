@@ -183,9 +183,7 @@ def _probe_library(source: Path, force: bool, log: Callable[[str], object]) -> P
     target = BIN / f"lib{source.stem}.so"
 
     def steps(folder: Path) -> Sequence[list[str]]:
-        return [
-            [*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]
-        ]
+        return [[*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]]
 
     recipe = "\n".join([*compiler(), *LIBRARY_FLAGS])
     return _build(target, [source, Path(__file__).resolve()], steps, recipe, force, log)
@@ -205,10 +203,7 @@ def build_cells(force: bool = False, log: Callable[[str], object] = print) -> li
     BIN.mkdir(exist_ok=True)
     with ThreadPoolExecutor(JOBS) as pool:
         cells = [pool.submit(_cell, source, force, log) for source in workload_sources()]
-        probes = [
-            pool.submit(_probe_library, source, force, log)
-            for source in sorted((NATIVE / "probes").glob("*.c"))
-        ]
+        probes = [pool.submit(_probe_library, source, force, log) for source in sorted((NATIVE / "probes").glob("*.c"))]
         return [job.result() for job in (*cells, *probes)]
 
 

@@ -30,9 +30,7 @@ def cputime_figure(groups: Sequence[GroupRows]) -> Figure:
         system = [_per_operation(row.system, row) or 0.0 for row in rows]
         colours = [looks[row.contender].colour for row in rows]
         axes.barh(range(len(rows)), user, color=colours, height=0.66, label="user")
-        axes.barh(
-            range(len(rows)), system, left=user, color="white", edgecolor=colours, hatch="////", height=0.66
-        )
+        axes.barh(range(len(rows)), system, left=user, color="white", edgecolor=colours, hatch="////", height=0.66)
         axes.set_yticks(range(len(rows)), [row.contender for row in rows])
         axes.set_title(group.title, fontsize=10)
         axes.grid(axis="y", visible=False)

@@ -97,9 +97,7 @@ def pareto_figure(groups: Sequence[GroupRows]) -> Figure:
         squeeze=False,
         layout="constrained",
     )
-    figure.suptitle(
-        f"{groups[0].label}: throughput against peak RSS", x=0.01, ha="left", fontsize=13, weight="bold"
-    )
+    figure.suptitle(f"{groups[0].label}: throughput against peak RSS", x=0.01, ha="left", fontsize=13, weight="bold")
     rounds = max((len(row.cells) for group in groups for row in group.rows), default=0)
     footnote(
         figure,

@@ -33,9 +33,7 @@ def _draw(axes: Axes, title: str, table: Sequence[Sequence[Comparison | None]], 
             strong = abs(shade[y, x]) > _DARK * _SPAN
             better = shade[y, x] > 0 and c.significant
             ink, weight = "white" if strong else "#222222", "bold" if better else "normal"
-            axes.text(
-                x, y, f"{c.ratio:.2f}{sign}", ha="center", va="center", fontsize=9, color=ink, weight=weight
-            )
+            axes.text(x, y, f"{c.ratio:.2f}{sign}", ha="center", va="center", fontsize=9, color=ink, weight=weight)
     axes.set_title(title)
     axes.grid(visible=False)
     for spine in axes.spines.values():

@@ -63,7 +63,5 @@ def scaling_figure(groups: Sequence[GroupRows]) -> Figure:
     figure.suptitle(f"{groups[0].label}: scaling with threads", x=0.01, ha="left", fontsize=13, weight="bold")
     handles, labels = speeds.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
-    footnote(
-        figure, [row for group in groups for row in group.competitors], "median and 95 % bootstrap interval"
-    )
+    footnote(figure, [row for group in groups for row in group.competitors], "median and 95 % bootstrap interval")
     return figure

@@ -122,12 +122,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
             text.set_horizontalalignment(place[2])
             text.set_verticalalignment(place[3])
             box = text.get_window_extent()
-            cost = float(
-                sum(box.overlaps(other) for other in taken) * 4 + sum(box.overlaps(m) for m in marks) * 2
-            )
-            cost += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1) + 3 * (
-                box.y0 < frame.y0 or box.y1 > frame.y1
-            )
+            cost = float(sum(box.overlaps(other) for other in taken) * 4 + sum(box.overlaps(m) for m in marks) * 2)
+            cost += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1) + 3 * (box.y0 < frame.y0 or box.y1 > frame.y1)
             if best is None or cost < best[0]:
                 best = (cost, place, box)
             if cost == 0:

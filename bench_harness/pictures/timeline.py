@@ -44,9 +44,7 @@ def _phases(axes: Axes, cell: dict[str, Any]) -> None:
             moments.append((mark["at"], name))
     for at, name in moments:
         axes.axvline(at, color="#d0d0d0", linewidth=0.9, zorder=0)
-        axes.text(
-            at, axes.get_ylim()[1], f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY
-        )
+        axes.text(at, axes.get_ylim()[1], f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY)
 
 
 def timeline_figure(group: GroupRows) -> Figure:
@@ -83,7 +81,5 @@ def timeline_figure(group: GroupRows) -> Figure:
     axes.set_ylabel("RSS, MiB")
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     figure.suptitle(f"{group.label}: RSS over time", x=0.01, ha="left", fontsize=13, weight="bold")
-    footnote(
-        figure, group.competitors, "sampled from outside; of each allocator the run with the median peak"
-    )
+    footnote(figure, group.competitors, "sampled from outside; of each allocator the run with the median peak")
     return figure

@@ -156,8 +156,7 @@ def _print(name: str, cell: Cell) -> None:
 
     library = ctypes.CDLL(None)
     served = {
-        f"{f}_object": _object_at(ctypes.cast(getattr(library, f), ctypes.c_void_p).value)
-        for f in ("malloc", "free")
+        f"{f}_object": _object_at(ctypes.cast(getattr(library, f), ctypes.c_void_p).value) for f in ("malloc", "free")
     }
     objects, plain = _objects()
     (t0, u0), (t1, u1) = cell.began, cell.ended
