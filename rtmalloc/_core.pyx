@@ -18,13 +18,16 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.api cimport api_table, rt_api, rt_api_preloaded
+from rtmalloc.core.api cimport api_table, rt_api, rt_api_preloaded, rt_file_of
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.entry cimport *
 from rtmalloc.core.fork cimport fork_register
 from rtmalloc.core.heap cimport Bin
-from rtmalloc.core.hooks cimport DOMAINS_ALL, DOMAIN_RAW, hooks_set, rt_python_is_free_threaded, rt_python_is_up
+from rtmalloc.core.hooks cimport (
+    DOMAINS_ALL, DOMAIN_RAW, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
+    rt_python_is_free_threaded, rt_python_is_up,
+)
 from rtmalloc.core.options cimport (
     OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, rt_option_specs,
 )
@@ -36,6 +39,14 @@ from rtmalloc.core.thread cimport allocator, allocator_open
 
 cdef extern from "exports.h":
     pass
+
+cdef extern from "Python.h":
+    void* PyMem_RawMalloc(size_t bytes) noexcept nogil
+    void PyMem_RawFree(void* p) noexcept nogil
+    void* PyMem_Malloc(size_t bytes) noexcept
+    void PyMem_Free(void* p) noexcept
+    void* PyObject_Malloc(size_t bytes) noexcept
+    void PyObject_Free(void* p) noexcept
 
 
 # ---- what happens when the library is loaded and when the process ends
@@ -92,6 +103,49 @@ def hooks_pause_all(paused):
 def is_free_threaded():
     """Whether this interpreter is a free-threaded build."""
     return bool(rt_python_is_free_threaded())
+
+
+def owns(address):
+    """Whether the address, a number, lies in a block of the allocator that serves this process."""
+    return bool(api().owns(<const void*><size_t>address))
+
+
+def domains_arriving(bytes):
+    """The domains, as a bit set, whose requests of ``bytes`` arrive at rtmalloc: found out by making one in each."""
+    cdef size_t size = bytes
+    cdef uint32_t bits = 0
+    cdef void* p = PyMem_RawMalloc(size)
+    bits |= 1 * (p != NULL and api().owns(p) != 0)
+    PyMem_RawFree(p)
+    p = PyMem_Malloc(size)
+    bits |= 2 * (p != NULL and api().owns(p) != 0)
+    PyMem_Free(p)
+    p = PyObject_Malloc(size)
+    bits |= 4 * (p != NULL and api().owns(p) != 0)
+    PyObject_Free(p)
+    return bits
+
+
+def domain_allocators():
+    """CPython's file, and per domain the file of the functions that serve it now and whether they have a context.
+
+    CPython's own allocators have none; its debug hooks and tracemalloc do, and anybody else's lie in another file.
+    """
+    cdef rt_python_exchange get = rt_python_get()
+    cdef rt_python_allocator now
+    cdef int d
+    if get == NULL:
+        return "", []
+    found = []
+    for d in range(RT_DOMAINS):
+        get(d, &now)
+        found.append((rt_file_of(<const void*>now.malloc).decode(errors="replace"), now.ctx != NULL))
+    return rt_file_of(<const void*>get).decode(errors="replace"), found
+
+
+def table_address():
+    """Address of the table of calls (``struct rt_api``, core/api.h) of the allocator that serves this process."""
+    return <size_t>api()
 
 
 def trim():
