@@ -1,0 +1,271 @@
+# cython: language_level=3, cdivision=True
+"""Thin handles on the layers of the core, for the tests: each object here owns its instance of a layer.
+
+Compiled by tests/core/probing.py against the checkout's own .pxd files, so what is tested is what is built in.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from rtmalloc.core cimport bitmap, segment
+from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
+from rtmalloc.core.page_heap cimport (
+    SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
+    page_heap_summary_bytes, page_heap_take, page_heap_take_aligned,
+)
+from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
+from rtmalloc.core.purge cimport Purge, purge_run
+from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
+from rtmalloc.core.segment cimport Segment
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
+from rtmalloc.core.span cimport (
+    Span, span_claim, span_claim_all, span_form, span_full_mask, span_has_free, span_is_whole, span_object_at,
+)
+from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
+from rtmalloc.core.store cimport Store
+from rtmalloc.core.transfer_cache cimport TransferCache, transfer_drain, transfer_give, transfer_take
+
+cdef extern from "config.h":
+    enum:
+        RT_SLICE_BYTES
+        RT_SLICE_WORDS
+
+SLICE_BYTES = RT_SLICE_BYTES
+SLICE_WORDS = RT_SLICE_WORDS
+SEGMENT_SLICES = segment.SEGMENT_SLICES
+RUN_NONE = bitmap.RUN_NONE
+
+
+# ---- bitmap: pure functions
+
+def mask_low(uint32_t count): return bitmap.mask_low(count)
+def mask_run(uint32_t first, uint32_t count): return bitmap.mask_run(first, count)
+def mask_lowest(uint64_t mask, uint32_t count): return bitmap.mask_lowest(mask, count)
+def run_starts(uint64_t mask, uint32_t count): return bitmap.run_starts(mask, count)
+def run_find(uint64_t mask, uint32_t count): return bitmap.run_find(mask, count)
+def run_length(uint64_t mask, uint32_t first): return bitmap.run_length(mask, first)
+def run_level(uint64_t mask): return bitmap.run_level(mask)
+def level_of(uint32_t count): return bitmap.level_of(count)
+def count_bits(uint64_t mask): return bitmap.rt_count_bits(mask)
+def lowest_bit(uint64_t mask): return bitmap.rt_lowest_bit(mask)
+def highest_bit(uint64_t mask): return bitmap.rt_highest_bit(mask)
+
+
+# ---- page heap, purge and transfer cache, on real memory
+
+cdef class Pages:
+    """A page heap of ``limit`` segments with a purger and a transfer cache, over memory of its own."""
+
+    cdef Store* store
+    cdef Purge purge
+    cdef size_t bytes
+    cdef char* mapping
+    cdef size_t mapped
+    cdef void* segments
+    cdef void* summaries
+
+    def __cinit__(self, uint32_t limit, bint on_demand=False):
+        cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
+        self.store = <Store*>calloc(1, sizeof(Store))
+        self.segments = calloc(limit, sizeof(Segment))
+        self.summaries = calloc(1, page_heap_summary_bytes(limit))
+        self.bytes = limit * segment_bytes
+        self.mapped = self.bytes + 8 * segment_bytes
+        self.mapping = <char*>rt_os_map(self.mapped)
+        if not self.store or not self.segments or not self.summaries or not self.mapping:
+            raise MemoryError
+        base = (<size_t>self.mapping + 8 * segment_bytes - 1) // (8 * segment_bytes) * (8 * segment_bytes)
+        memset(&self.purge, 0, sizeof(Purge))
+        self.store.arena.base = <char*><size_t>base
+        self.store.arena.slice_count = limit * 64
+        self.store.arena.page_bytes = 4096
+        if on_demand:
+            rt_os_unmap(self.mapping, self.mapped)
+            self.mapping = NULL
+        page_heap_open(
+            &self.store.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
+        )
+
+    def __dealloc__(self):
+        if self.mapping != NULL:
+            rt_os_unmap(self.mapping, self.mapped)
+        elif self.store != NULL and self.store.arena.base != NULL:
+            rt_os_unmap(self.store.arena.base, self.bytes)
+        free(self.store)
+        free(self.segments)
+        free(self.summaries)
+
+    cdef PageHeap* pages(self):
+        return &self.store.arena.pages
+
+    def take(self, uint32_t count):
+        cdef uint32_t slice = page_heap_take(self.pages(), count)
+        return None if slice == SLICE_NONE else slice
+
+    def take_aligned(self, uint32_t count, uint32_t alignment):
+        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, alignment)
+        return None if slice == SLICE_NONE else slice
+
+    def give(self, uint32_t slice, uint32_t count):
+        page_heap_give(self.pages(), slice, count)
+
+    def extend(self, uint32_t slice, uint32_t count, uint32_t more):
+        return bool(page_heap_extend(self.pages(), slice, count, more))
+
+    def dirty_in(self, uint32_t slice, uint32_t count):
+        return page_heap_dirty_in(self.pages(), slice, count)
+
+    def age(self, bint everything, bint muzzy, uint32_t calls=0xFFFFFFFF):
+        """One decay step from the start; whether memory went back."""
+        self.store.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
+        self.purge.cursor = 0
+        return bool(purge_run(self.store, &self.purge, calls, everything))
+
+    @property
+    def base(self):
+        return <size_t>self.store.arena.base
+
+    @property
+    def counters(self):
+        """Opened segments, used slices, the most of them, dirty free slices."""
+        cdef PageHeap* ph = self.pages()
+        return ph.opened, ph.used_slices, ph.peak_slices, ph.dirty_slices
+
+    def segment(self, uint32_t s):
+        """The words (free, dirty, old, muzzy) of a segment, whose own check must hold."""
+        cdef Segment* at = &self.pages().segments[s]
+        if not segment.segment_is_valid(at):
+            raise AssertionError(f"segment {s} is not valid: {at.free:#x} {at.dirty:#x} {at.old:#x} {at.muzzy:#x}")
+        return at.free, at.dirty, at.old, at.muzzy
+
+    def summary(self, uint32_t which, uint32_t level, uint32_t s):
+        """Whether the summary says that segment s has a run of at least 2**level slices."""
+        return bool(self.pages().summary[which][level][s >> 6] >> (s & 63) & 1)
+
+    def poke(self, uint32_t slice, uint8_t value):
+        """Write to the first and last byte of a slice."""
+        cdef char* at = self.store.arena.base + <size_t>slice * RT_SLICE_BYTES
+        at[0] = <char>value
+        at[RT_SLICE_BYTES - 1] = <char>value
+
+    def peek(self, uint32_t slice):
+        """The first and last byte of a slice."""
+        cdef uint8_t* at = <uint8_t*>self.store.arena.base + <size_t>slice * RT_SLICE_BYTES
+        return at[0], at[RT_SLICE_BYTES - 1]
+
+    def block_segment(self, uint32_t s):
+        """Map something else where segment s would be mapped on demand; unblock_segment undoes it."""
+        return rt_os_map_at(self.store.arena.base + <size_t>s * 64 * RT_SLICE_BYTES, 4096) == 0
+
+    def unblock_segment(self, uint32_t s):
+        rt_os_unmap(self.store.arena.base + <size_t>s * 64 * RT_SLICE_BYTES, 4096)
+
+    # the transfer cache in front of it
+    def transfer_take(self, uint32_t slices):
+        cdef uint32_t slice = transfer_take(&self.store.transfer, slices)
+        return None if slice == SLICE_NONE else slice
+
+    def transfer_give(self, uint32_t slice, uint32_t slices, uint32_t room):
+        return bool(transfer_give(&self.store.transfer, slice, slices, room))
+
+    def transfer_drain(self, bint everything):
+        transfer_drain(&self.store.transfer, self.pages(), everything)
+
+
+# ---- span queue
+
+cdef class SpanQueue:
+    """A pairing heap over ``count`` spans, named by their numbers, which are in the order of their addresses."""
+
+    cdef Span* spans
+    cdef Span* queue
+
+    def __cinit__(self, uint32_t count):
+        self.spans = <Span*>calloc(count, sizeof(Span))
+        if self.spans == NULL:
+            raise MemoryError
+        # What an earlier life may have left in the links must not matter.
+        memset(self.spans, 0xA5, count * sizeof(Span))
+
+    def __dealloc__(self):
+        free(self.spans)
+
+    def insert(self, uint32_t number):
+        span_queue_insert(&self.queue, &self.spans[number])
+
+    def remove(self, uint32_t number):
+        span_queue_remove(&self.queue, &self.spans[number])
+
+    def take(self):
+        cdef Span* s = span_queue_take(&self.queue)
+        return None if s == NULL else s - self.spans
+
+    def lowest(self):
+        return None if self.queue == NULL else self.queue - self.spans
+
+
+# ---- spans and size classes
+
+def class_sizes():
+    """Block size and slices of each class, from class 1 on."""
+    return [(rt_class_size[c], rt_class_slices[c]) for c in range(1, RT_CLASS_COUNT)]
+
+
+def class_for(size_t size): return class_of_size(size)
+def class_for_aligned(size_t size, size_t alignment): return class_of_aligned(size, alignment)
+
+
+def first_wrong_offset(uint32_t class_):
+    """The first byte offset in a span of the class whose object number is wrong; None when all are right."""
+    cdef Span s
+    cdef uint64_t bits[16 * RT_SLICE_WORDS]
+    cdef uint32_t offset
+    cdef uint32_t size = rt_class_size[class_]
+    memset(&s, 0, sizeof(Span))
+    s.bits = bits
+    span_form(&s, rt_class_slices[class_], size, <uint8_t>class_, True)
+    for offset in range(<uint32_t>rt_class_slices[class_] * RT_SLICE_BYTES):
+        if span_object_at(&s, offset) != offset // size:
+            return offset
+    return None
+
+
+cdef class OneSpan:
+    """A span of a class, without memory behind it: only its bitmap is looked at."""
+
+    cdef Span span
+    cdef uint64_t bits[16 * RT_SLICE_WORDS]
+
+    def __cinit__(self, uint32_t class_):
+        memset(&self.span, 0, sizeof(Span))
+        self.span.bits = self.bits
+        span_form(&self.span, rt_class_slices[class_], rt_class_size[class_], <uint8_t>class_, True)
+
+    @property
+    def objects(self): return self.span.objects
+    @property
+    def words(self): return [self.bits[w] for w in range(self.span.words)]
+    @property
+    def has_free(self): return bool(span_has_free(&self.span))
+    @property
+    def is_whole(self): return bool(span_is_whole(&self.span))
+    def full_mask(self, uint32_t word): return span_full_mask(&self.span, word)
+    def claim(self, uint32_t word, uint64_t wanted): return span_claim(&self.span, word, wanted)
+    def claim_all(self): return bool(span_claim_all(&self.span))
+    def put(self, uint32_t word, uint64_t mask): self.bits[word] |= mask
+
+
+# ---- radix map
+
+cdef class Radix:
+    """A map from page addresses to values."""
+
+    cdef RadixMap map
+
+    def __cinit__(self):
+        memset(&self.map, 0, sizeof(RadixMap))
+
+    def get(self, size_t p): return radix_get(&self.map, <void*>p)
+    def set(self, size_t p, uint64_t value): return bool(radix_set(&self.map, <void*>p, value))
+    def take(self, size_t p): return radix_take(&self.map, <void*>p)

@@ -1,0 +1,296 @@
+"""The page heap and its decay against a naive model: one small record per slice, and plain searches.
+
+The model says *where* each run must be, so it checks the order of preference (lowest dirty run inside a segment, then
+the lowest free one, then one across segments, then growth), coalescing, and what is known to be zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from .probing import probe_load
+
+SEGMENT = 64
+LIMIT = 6  # segments: few enough that the arena fills up, and that the search never abandons near misses
+
+
+@dataclass
+class Slice:
+    """What the model knows about one slice."""
+
+    free: bool = True
+    dirty: bool = False
+    old: bool = False
+    muzzy: bool = False
+
+
+class Model:
+    """The naive page heap."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.slices: list[Slice] = []
+        self.peak = 0
+
+    def free_map(self, dirty_only: bool) -> str:
+        return "".join("1" if s.free and (s.dirty or not dirty_only) else "0" for s in self.slices)
+
+    @property
+    def used(self) -> int:
+        return sum(not s.free for s in self.slices)
+
+    def find(self, count: int) -> int | None:
+        """Where the next run of ``count`` slices must come from; grows the arena if it has to."""
+        if count <= SEGMENT:
+            for dirty_only in (True, False):
+                text = self.free_map(dirty_only)
+                for first in range(0, len(text), SEGMENT):
+                    at = text[first : first + SEGMENT].find("1" * count)
+                    if at >= 0:
+                        return first + at
+        text = self.free_map(dirty_only=False)
+        at = text.find("1" * count)
+        if at >= 0:
+            return at
+        tail = len(text) - len(text.rstrip("1"))
+        need = -((tail - count) // SEGMENT)
+        if len(self.slices) + need * SEGMENT > self.limit * SEGMENT:
+            return None
+        self.slices.extend(Slice() for _ in range(need * SEGMENT))
+        return self.find(count)
+
+    def mark_taken(self, first: int, count: int) -> None:
+        for s in self.slices[first : first + count]:
+            assert s.free
+            s.free = s.old = s.muzzy = False
+        self.peak = max(self.peak, self.used)
+
+    def give(self, first: int, count: int, untouched: bool = False) -> None:
+        for s in self.slices[first : first + count]:
+            assert not s.free
+            s.free = True
+            s.dirty |= not untouched
+
+    def age(self, everything: bool, muzzy_wanted: bool, calls: int) -> None:
+        """One decay step; every run of slices given back is one call, and segments are done whole until ``calls``."""
+        done = 0
+        for first in range(0, len(self.slices), SEGMENT):
+            segment = self.slices[first : first + SEGMENT]
+            if done >= calls:
+                return
+            if not any(s.free and s.dirty for s in segment):
+                continue  # nothing dirty: the step does not even look
+            due = [s for s in segment if s.free and s.dirty and (s.old or everything)]
+            if not everything:
+                for s in segment:
+                    s.old = s.free and s.dirty
+            lazily = muzzy_wanted and not everything and any(not s.muzzy for s in due)
+            if lazily:
+                due = [s for s in due if not s.muzzy]
+            names = {id(s) for s in due}
+            marks = "".join("1" if id(s) in names else "0" for s in segment)
+            done += len([run for run in marks.split("0") if run])
+            for s in due:
+                s.old = False
+                s.muzzy = lazily
+                s.dirty = lazily
+
+
+class PageHeapMachine(RuleBasedStateMachine):
+    """Random life of a page heap, checked against the model at every step."""
+
+    small = st.one_of(st.integers(1, 20), st.sampled_from([1, 2, 4, 8, 16, 32, 63, 64]))
+    counts = st.one_of(small, st.integers(1, 64), st.integers(1, 200), st.sampled_from([65, 128, LIMIT * SEGMENT]))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heap: Any = probe_load().Pages(LIMIT)
+        self.model = Model(LIMIT)
+        self.runs: list[tuple[int, int]] = []
+
+    def took(self, first: int, count: int) -> None:
+        self.runs.append((first, count))
+        for slice_ in range(first, first + count):
+            if not self.model.slices[slice_].dirty:
+                assert self.heap.peek(slice_) == (0, 0), f"slice {slice_} is clean, hence zero"
+            self.heap.poke(slice_, 0xAB)
+
+    @rule(count=counts)
+    def take(self, count: int) -> None:
+        expected = self.model.find(count)
+        assert self.heap.take(count) == expected
+        if expected is not None:
+            self.model.mark_taken(expected, count)
+            self.took(expected, count)
+
+    @rule(count=small)
+    def take_small(self, count: int) -> None:
+        self.take(count)
+
+    @rule(count=counts, power=st.integers(0, 8))
+    def take_aligned(self, count: int, power: int) -> None:
+        alignment = 1 << power
+        longer = count + alignment - 1
+        start = self.model.find(longer)
+        first = None
+        if start is not None:
+            self.model.mark_taken(start, longer)
+            # The probe's base is a multiple of eight segments.
+            first = -(-start // alignment) * alignment
+            self.model.give(start, first - start, untouched=True)
+            self.model.give(first + count, start + longer - first - count, untouched=True)
+        assert self.heap.take_aligned(count, alignment) == first
+        if first is not None:
+            self.took(first, count)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def give(self, data: st.DataObject) -> None:
+        first, count = self.runs.pop(data.draw(st.integers(0, len(self.runs) - 1)))
+        self.heap.give(first, count)
+        self.model.give(first, count)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def give_tail(self, data: st.DataObject) -> None:
+        # realloc shrinks a large block: the end of a run comes back.
+        number = data.draw(st.integers(0, len(self.runs) - 1))
+        first, count = self.runs[number]
+        keep = data.draw(st.integers(1, count))
+        if keep < count:
+            self.heap.give(first + keep, count - keep)
+            self.model.give(first + keep, count - keep)
+            self.runs[number] = first, keep
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), more=st.one_of(st.integers(1, 8), st.integers(1, 150), st.just(0xFFFFFFF0)))
+    def extend(self, data: st.DataObject, more: int) -> None:
+        number = data.draw(st.integers(0, len(self.runs) - 1))
+        first, count = self.runs[number]
+        end = first + count
+        behind = self.model.slices[end : end + more]
+        fits = len(behind) == more and all(s.free for s in behind)
+        assert self.heap.extend(first, count, more) == fits
+        if fits:
+            self.model.mark_taken(end, more)
+            self.took(end, more)
+            self.runs[-1:] = []
+            self.runs[number] = first, count + more
+
+    @rule(everything=st.booleans(), muzzy=st.booleans(), calls=st.sampled_from([1, 2, 5, 0xFFFFFFFF]))
+    def age(self, everything: bool, muzzy: bool, calls: int) -> None:
+        self.heap.age(everything, muzzy, calls)
+        self.model.age(everything, muzzy, calls)
+
+    @invariant()
+    def the_same_slices(self) -> None:
+        opened, used, peak, dirty = self.heap.counters
+        slices = self.model.slices
+        assert opened * SEGMENT == len(slices)
+        assert used == self.model.used == sum(count for _, count in self.runs)
+        assert peak == self.model.peak
+        assert dirty == sum(s.free and s.dirty for s in slices)
+        for number in range(opened):
+            free, dirty_word, old, muzzy = self.heap.segment(number)  # asks segment_is_valid as well
+            segment = slices[number * SEGMENT : (number + 1) * SEGMENT]
+            assert free == sum(s.free << i for i, s in enumerate(segment))
+            assert dirty_word == sum(s.dirty << i for i, s in enumerate(segment))
+            assert old & free == sum((s.old and s.free) << i for i, s in enumerate(segment))
+            assert muzzy == sum(s.muzzy << i for i, s in enumerate(segment))
+
+    @invariant()
+    def summaries_agree(self) -> None:
+        for number in range(LIMIT):
+            segment = self.model.slices[number * SEGMENT : (number + 1) * SEGMENT]
+            for which in range(2):
+                text = "".join("1" if s.free and (s.dirty or which == 0) else "0" for s in segment)
+                longest = max((len(run) for run in text.split("0")), default=0)
+                for level in range(7):
+                    assert self.heap.summary(which, level, number) == (longest >= 1 << level), (number, which, level)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def look_at_dirty(self, data: st.DataObject) -> None:
+        first, count = data.draw(st.sampled_from(self.runs))
+        count = min(count, SEGMENT - first % SEGMENT)  # for a run inside one segment
+        expected = sum(s.dirty << i for i, s in enumerate(self.model.slices[first : first + count]))
+        assert self.heap.dirty_in(first, count) == expected
+
+    def teardown(self) -> None:
+        for first, count in self.runs:
+            self.heap.give(first, count)
+        opened, used, _, _ = self.heap.counters
+        assert used == 0
+        # All that was ever opened is one free run again.
+        if opened:
+            assert self.heap.take(opened * SEGMENT) == 0
+
+
+def machine_run(examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        PageHeapMachine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )
+
+
+def test_page_heap() -> None:
+    machine_run(examples=60, steps=60)
+
+
+@pytest.mark.soak
+def test_page_heap_soak() -> None:
+    machine_run(examples=3000, steps=200)
+
+
+def test_near_misses() -> None:
+    # Many segments whose longest run is just too short, then one that fits: found although the search gives up probing.
+    heap = probe_load().Pages(40)
+    assert heap.take(40 * SEGMENT) == 0
+    for segment in range(30):
+        heap.give(segment * SEGMENT + 3, 20)  # level 4 (16), but not 21
+    heap.give(33 * SEGMENT, 32)
+    heap.give(35 * SEGMENT, 21)
+    assert heap.take(21) == 33 * SEGMENT, "beyond the near misses only surely long enough runs are looked at"
+    assert heap.take(20) == 3
+    # When only a near level holds the answer, the search over all segments finds it.
+    heap.give(20 * SEGMENT + 23, 1)
+    heap.take(11)  # what is left of segment 33
+    assert heap.take(21) == 20 * SEGMENT + 3
+
+
+def test_many_segments() -> None:
+    # More than one word of the summaries.
+    heap = probe_load().Pages(200)
+    taken = [heap.take(SEGMENT) for _ in range(200)]
+    assert taken == [n * SEGMENT for n in range(200)]
+    assert heap.take(1) is None
+    for n in (199, 64, 63, 128):
+        heap.give(n * SEGMENT, SEGMENT)
+    assert heap.take(2 * SEGMENT) == 63 * SEGMENT, "coalesced across the border of two summary words"
+    assert heap.take(SEGMENT) == 128 * SEGMENT
+    assert heap.take(SEGMENT + 1) is None
+    assert heap.age(True, False)
+    assert heap.take(64) == 199 * SEGMENT
+    assert heap.dirty_in(199 * SEGMENT, 64) == 0
+    assert heap.peek(199 * SEGMENT) == (0, 0)
+
+
+def test_on_demand_segments_are_mapped_and_survive_refusal() -> None:
+    heap = probe_load().Pages(8, on_demand=True)
+    first = heap.take(10)
+    assert first == 0
+    heap.poke(9, 1)
+    # The kernel refuses the next segment: NULL now, and the same numbers later.
+    assert heap.block_segment(1)
+    assert heap.take(60) is None
+    assert heap.counters[0] == 1, "segments that could not be mapped are handed back"
+    assert heap.take(20) == 10, "what is mapped still serves"
+    heap.unblock_segment(1)
+    assert heap.take(60) == SEGMENT
+    heap.poke(SEGMENT + 59, 1)
+    assert heap.peek(9)[0] == 1
