@@ -204,9 +204,10 @@ def geometric_means(table: Sequence[GroupRows]) -> list[Mean]:
     means = []
     for base in dict.fromkeys(g.base for g in table):
         whole = [
-            g for g in table
+            g
+            for g in table
             if g.base == base and all(r.throughput is not None and not r.failures for r in g.competitors)
-        ]  # fmt: skip
+        ]
         names = dict.fromkeys(r.contender for g in whole for r in g.competitors if r.contender != base)
         for name in sorted(names, key=_order):
             rows = [row for g in whole if (row := g.row(name)) is not None]

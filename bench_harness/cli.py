@@ -17,6 +17,7 @@ from bench_harness import analysis, selfcheck, store
 from bench_harness.arguments import DEFAULT_PLOTS, DEFAULT_WORKLOADS, EXIT_USAGE, build_parser
 from bench_harness.catalogue import COMMON, Workload, find_workloads, parse_workload
 from bench_harness.compare import changes, print_changes
+from bench_harness.details import details_of
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.native.build import BuildError, build_cells
 from bench_harness.peers import find_allocators, select_allocators
@@ -26,7 +27,7 @@ from bench_harness.report import write_report
 from bench_harness.routes import ROUTES, python_contenders
 from bench_harness.run import run_plan
 from bench_harness.store import Results
-from bench_harness.table import make_console, print_groups, print_means
+from bench_harness.table import make_console, print_details, print_groups, print_means
 
 __all__ = ["main"]
 
@@ -78,8 +79,13 @@ def _chosen_workloads(wanted: Sequence[str]) -> list[tuple[Workload, dict[str, s
     return chosen
 
 
-def _make_plan(arguments: argparse.Namespace, groups: Sequence[Group], settings: Sequence[str],
-               routes: Sequence[str], interpreter: Path) -> Plan:  # fmt: skip
+def _make_plan(
+    arguments: argparse.Namespace,
+    groups: Sequence[Group],
+    settings: Sequence[str],
+    routes: Sequence[str],
+    interpreter: Path,
+) -> Plan:
     allocators = select_allocators(find_allocators(), arguments.allocator, settings)
     contenders = []
     if any(group.workload.kind == NATIVE for group in groups):
@@ -129,8 +135,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"--python {arguments.python}: no such interpreter")
     build_cells(log=lambda line: console.print(line, markup=False))
     chosen = _chosen_workloads(arguments.workload or DEFAULT_WORKLOADS)
-    groups = [Group(workload, tuple(values.items()), threads) for workload, values in chosen
-              for threads in workload.thread_counts(arguments.threads)]  # fmt: skip
+    groups = [
+        Group(workload, tuple(values.items()), threads)
+        for workload, values in chosen
+        for threads in workload.thread_counts(arguments.threads)
+    ]
     plan = _make_plan(arguments, groups, arguments.settings, arguments.route, arguments.python)
     results = _measure(plan, arguments, console)
     if results is None:
@@ -165,11 +174,11 @@ def _show(results: Results, base: str | None, console: Console) -> None:
     chosen = analysis.choose_base(results, base)
     groups = analysis.analyse(results, chosen)
     print_groups(console, groups)
+    print_details(console, [(d.title, d.headings, d.lines) for d in details_of(groups)])
     print_means(console, groups)
 
 
-def _draw(results: Results, base: str | None, out: Path, console: Console,
-          only: Sequence[str] | None = None) -> None:  # fmt: skip
+def _draw(results: Results, base: str | None, out: Path, console: Console, only: Sequence[str] | None = None) -> None:
     from bench_harness.pictures import draw  # matplotlib takes a second to import; most commands do without
 
     groups = analysis.analyse(results, analysis.choose_base(results, base))
@@ -189,8 +198,9 @@ def _plot(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> int:
-    before, after = (analysis.one_machine(store.load(path), arguments.machine)
-                     for path in (arguments.before, arguments.after))  # fmt: skip
+    before, after = (
+        analysis.one_machine(store.load(path), arguments.machine) for path in (arguments.before, arguments.after)
+    )
     print_changes(console, changes(before, after))
     return 0
 
@@ -214,9 +224,15 @@ def _selfcheck(arguments: argparse.Namespace, console: Console) -> int:
 
 
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
-    "list": _list, "run": _run, "plot": _plot, "plots": _plots, "compare": _compare, "report": _report,
-    "ratio": _ratio, "selfcheck": _selfcheck,
-}  # fmt: skip
+    "list": _list,
+    "run": _run,
+    "plot": _plot,
+    "plots": _plots,
+    "compare": _compare,
+    "report": _report,
+    "ratio": _ratio,
+    "selfcheck": _selfcheck,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -45,9 +45,14 @@ def _local(allocator: Allocator, found: dict[str, Allocator]) -> Allocator | Non
 
 
 def worker_cell(
-    plan: Plan, workload: str, parameters: Sequence[tuple[str, str]], threads: int, contender: Contender,
-    number: int, machine: str,
-) -> dict[str, Any]:  # fmt: skip
+    plan: Plan,
+    workload: str,
+    parameters: Sequence[tuple[str, str]],
+    threads: int,
+    contender: Contender,
+    number: int,
+    machine: str,
+) -> dict[str, Any]:
     """On a worker: run one cell with what this machine has.
 
     Args:
@@ -87,8 +92,10 @@ def _warn_of_shared_hosts(described: dict[str, dict[str, Any]], progress: Progre
     hosts = [machine["hostname"] for machine in described.values()]
     for host in dict.fromkeys(hosts):
         if hosts.count(host) > 1:
-            progress.say(f"{hosts.count(host)} workers share the host {host}: their cells disturb each other; "
-                          "start one worker per host")  # fmt: skip
+            progress.say(
+                f"{hosts.count(host)} workers share the host {host}: their cells disturb each other; "
+                "start one worker per host"
+            )
 
 
 class _Lane:
@@ -108,9 +115,19 @@ class _Lane:
             progress.begin(cell)
             g = cell.group
             future = self._client.submit(
-                worker_cell, replace(self._plan, groups=(), contenders=()), g.workload.name, g.parameters, g.threads,
-                cell.contender, cell.round, self.machine, workers=[self._worker], pure=False, retries=0,
-                allow_other_workers=False)  # fmt: skip
+                worker_cell,
+                replace(self._plan, groups=(), contenders=()),
+                g.workload.name,
+                g.parameters,
+                g.threads,
+                cell.contender,
+                cell.round,
+                self.machine,
+                workers=[self._worker],
+                pure=False,
+                retries=0,
+                allow_other_workers=False,
+            )
             self._running = (cell, future)
         if self._running is None or not self._running[1].done():
             return None

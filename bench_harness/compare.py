@@ -53,8 +53,10 @@ def compare_unpaired(before: Sequence[float], after: Sequence[float]) -> Compari
         return Comparison(ratio, ratio, ratio, 1.0, min(len(a), len(b)), None)
     # Resampled on its own, so that unequal numbers of rounds are no obstacle.
     generator = np.random.default_rng(statistics.SEED)
-    draws = [np.median(generator.choice(b, len(b))) / np.median(generator.choice(a, len(a)))
-             for _ in range(statistics.RESAMPLES)]  # fmt: skip
+    draws = [
+        np.median(generator.choice(b, len(b))) / np.median(generator.choice(a, len(a)))
+        for _ in range(statistics.RESAMPLES)
+    ]
     tail = (1 - statistics.CONFIDENCE) / 2 * 100
     low, high = np.percentile(draws, [tail, 100 - tail])
     p = float(stats.mannwhitneyu(a, b, alternative="two-sided").pvalue)
@@ -107,8 +109,16 @@ def print_changes(console: Console, found: Sequence[Change]) -> None:
     for name in ("op/s A", "op/s B", "speed B/A", "MiB A", "MiB B", "RSS B/A"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in found:
-        table.add_row(c.title, c.contender, si(c.speeds[0]), si(c.speeds[1]), describe_verdict(c.speed),
-                      mebibytes(c.sizes[0]), mebibytes(c.sizes[1]), describe_verdict(c.size))  # fmt: skip
+        table.add_row(
+            c.title,
+            c.contender,
+            si(c.speeds[0]),
+            si(c.speeds[1]),
+            describe_verdict(c.speed),
+            mebibytes(c.sizes[0]),
+            mebibytes(c.sizes[1]),
+            describe_verdict(c.size),
+        )
     console.print(table)
     real = [c for c in found if (c.speed and c.speed.significant) or (c.size and c.size.significant)]
     if real:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from bench_harness.errors import CellFailure
@@ -12,6 +13,8 @@ from bench_harness.plan import Cell, Plan
 from bench_harness.routes import launch_of, prove
 
 __all__ = ["identity", "run_cell"]
+
+SOON_NS = 100_000_000  # five sampling periods: later a sample says nothing about the moment
 
 _COPIED = (
     "operations",
@@ -45,6 +48,12 @@ def identity(cell: Cell, machine: str) -> dict[str, Any]:
     }
 
 
+def _sampled_at(samples: Sequence[tuple[int, int]], at_ns: int) -> int | None:
+    """The RSS seen from outside at a moment: the first sample after it, if one was taken soon enough."""
+    rss = next(((when, rss) for when, rss in samples if when >= at_ns), None)
+    return rss[1] if rss is not None and rss[0] - at_ns <= SOON_NS else None
+
+
 def _success(seen: Observation) -> dict[str, Any]:
     report = seen.report
     zero = report["began_ns"]
@@ -69,6 +78,7 @@ def _success(seen: Observation) -> dict[str, Any]:
                 "at": since(m["at_ns"]),
                 "rss_bytes": m["rss_bytes"],
                 "live_bytes": m["live_bytes"],
+                "outside_rss_bytes": _sampled_at(seen.samples, m["at_ns"]),
             }
             for m in report["marks"]
         ],

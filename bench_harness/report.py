@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench_harness.analysis import GroupRows, Row, geometric_means
+from bench_harness.details import details_of
 from bench_harness.pictures import draw
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS
 from bench_harness.store import Results
@@ -46,8 +47,19 @@ pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .85r
 _PNG_SIZE_AT = (16, 20)  # width and height in a PNG's first chunk, 4 bytes each
 _WIDE = 1.25  # wider pictures scroll sideways on a telephone instead of shrinking to nothing
 
-_HEADINGS = ("allocator", "op/s, median", "op/s, best", "speed ratio [95 %]", "peak MiB", "RSS ratio [95 %]",
-             "RSS / live", "user s", "system s", "faults", "cells")  # fmt: skip
+_HEADINGS = (
+    "allocator",
+    "op/s, median",
+    "op/s, best",
+    "speed ratio [95 %]",
+    "peak MiB",
+    "RSS ratio [95 %]",
+    "RSS / live",
+    "user s",
+    "system s",
+    "faults",
+    "cells",
+)
 
 
 def _text(value: object) -> str:
@@ -110,6 +122,14 @@ def _means(groups: Sequence[GroupRows]) -> str:
     )
 
 
+def _details(groups: Sequence[GroupRows]) -> str:
+    parts = []
+    for d in details_of(groups):
+        lines = ("<tr>" + "".join(f"<td>{_text(text)}</td>" for text in line) + "</tr>" for line in d.lines)
+        parts.append(f"<h3>{_text(d.title)}: what the workload tells</h3>" + _table(d.headings, lines))
+    return "".join(parts)
+
+
 def _machines(results: Results) -> str:
     blocks = []
     for machine in results.machines.values():
@@ -153,7 +173,7 @@ of which {disturbed} were disturbed by other load</p>
 with a false discovery rate of {ALPHA:.0%} over the table; it needs {FEWEST_ROUNDS} rounds. In tables "="
 means no significant difference and "?" too few rounds.</p>
 <h2>Pictures</h2>{_pictures(groups)}
-<h2>Tables</h2>{_means(groups)}{tables}
+<h2>Tables</h2>{_means(groups)}{tables}{_details(groups)}
 <h2>Machine</h2>{_machines(results)}
 <h2>Allocators</h2>{_allocators(results)}
 <h2>To repeat this</h2><pre>{_text(shlex.join(results.header["command"]))}</pre>

@@ -123,8 +123,11 @@ def python_contenders(allocators: Sequence[Allocator], interpreter: Path, wanted
         for allocator in allocators:
             if route.fits(allocator, interpreter):
                 alone = route.name in ("pymalloc", "mimalloc")
-                name = "pymalloc" if route.name == "pymalloc" else (
-                    "PYTHONMALLOC=mimalloc" if alone else f"{route.name}/{allocator.name}")  # fmt: skip
+                name = (
+                    "pymalloc"
+                    if route.name == "pymalloc"
+                    else ("PYTHONMALLOC=mimalloc" if alone else f"{route.name}/{allocator.name}")
+                )
                 contenders.append(Contender(name, allocator, route.name))
     return contenders
 

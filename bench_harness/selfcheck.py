@@ -97,8 +97,9 @@ def aa_verdict(groups: Sequence[GroupRows]) -> tuple[list[str], list[str]]:
                     f"{group.title}: a significant difference in {what}: {c.ratio:.4f} (p {c.p_value:.4f})"
                 )
     for mean in geometric_means(groups):
-        facts.append(f"geometric means over {mean.groups} groups: throughput {mean.throughput:.4f}, "
-                     f"peak RSS {mean.peak_rss:.4f}")  # fmt: skip
+        facts.append(
+            f"geometric means over {mean.groups} groups: throughput {mean.throughput:.4f}, peak RSS {mean.peak_rss:.4f}"
+        )
         for what, value in (("throughput", mean.throughput), ("peak RSS", mean.peak_rss)):
             if abs(value - 1) > GMEAN_LIMIT:
                 complaints.append(f"the geometric mean of {what} is {value:.4f}, not within {GMEAN_LIMIT:.0%} of 1")
@@ -130,8 +131,9 @@ def known_answers(repeat: int, seconds: float, folder: Path, console: Console) -
     fat = replace(plain, name="fat", environment={"KNOWN_FAT_BYTES": str(FAT_BYTES)})
     groups = _groups([(f"churn:live={FAT_LIVE}", (1,))])
     with show_progress(console) as progress:
-        results = run_plan(_plan(groups, [plain, slowed, fat], repeat, seconds, 7), folder / "known.json",
-                           ["selfcheck"], progress)  # fmt: skip
+        results = run_plan(
+            _plan(groups, [plain, slowed, fat], repeat, seconds, 7), folder / "known.json", ["selfcheck"], progress
+        )
     group = analyse(results, "plain")[0]
 
     def median(name: str, field: str) -> float:

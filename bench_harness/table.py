@@ -12,7 +12,15 @@ from rich.text import Text
 from bench_harness.analysis import GroupRows, Row, geometric_means
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS, Comparison, Summary
 
-__all__ = ["describe_verdict", "make_console", "mebibytes", "print_groups", "print_means", "si"]
+__all__ = [
+    "describe_verdict",
+    "make_console",
+    "mebibytes",
+    "print_details",
+    "print_groups",
+    "print_means",
+    "si",
+]
 
 MIB = 1 << 20
 
@@ -139,3 +147,16 @@ def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
     for m in means:
         table.add_row(m.contender, m.base, f"{m.throughput:.3f}", f"{m.peak_rss:.3f}", str(m.groups))
     console.print(table)
+
+
+def print_details(console: Console, details: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]) -> None:
+    """Print further tables: (title, headings, lines) each."""
+    for title, headings, lines in details:
+        table = Table(
+            title=f"{title}: what the workload tells", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+        )
+        for i, name in enumerate(headings):
+            table.add_column(name, justify="right" if i else "left", no_wrap=i == 0)
+        for line in lines:
+            table.add_row(*map(Text, line))
+        console.print(table)

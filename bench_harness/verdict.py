@@ -63,16 +63,20 @@ def sentences(groups: Sequence[GroupRows]) -> list[str]:
     said += _tally(groups, "peak_rss_bytes", False, "has the smallest peak RSS")
     means = geometric_means(groups)
     for m in means:
-        said.append(f"{m.contender} against {m.base}, geometric mean over {m.groups} cells: "
-                    f"{_times(m.throughput)} the throughput, {_times(m.peak_rss)} the peak RSS")  # fmt: skip
+        said.append(
+            f"{m.contender} against {m.base}, geometric mean over {m.groups} cells: "
+            f"{_times(m.throughput)} the throughput, {_times(m.peak_rss)} the peak RSS"
+        )
     if not means and len(groups) > 0:
         said.append("no geometric mean: no cell in which every allocator ran")
     failures = [(g, r) for g in groups for r in g.competitors if r.failures]
     said += [f"{r.contender} failed in {g.title}: {r.failures[0]}" for g, r in failures]
     fewest = min((len(r.cells) for g in groups for r in g.competitors), default=0)
     if fewest < statistics.FEWEST_ROUNDS:
-        said.append(f"with {fewest} round{'s' if fewest != 1 else ''} no significance can be claimed; "
-                    f"{statistics.FEWEST_ROUNDS} are the fewest")  # fmt: skip
+        said.append(
+            f"with {fewest} round{'s' if fewest != 1 else ''} no significance can be claimed; "
+            f"{statistics.FEWEST_ROUNDS} are the fewest"
+        )
     return said
 
 

@@ -49,8 +49,9 @@ def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[], Figure]]]
     return jobs
 
 
-def draw(groups: Sequence[GroupRows], out: Path, only: Sequence[str] | None = None,
-         formats: Sequence[str] = ("png", "svg")) -> list[Path]:  # fmt: skip
+def draw(
+    groups: Sequence[GroupRows], out: Path, only: Sequence[str] | None = None, formats: Sequence[str] = ("png", "svg")
+) -> list[Path]:
     """Draw every picture that the data supports.
 
     Args:

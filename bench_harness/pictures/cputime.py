@@ -19,8 +19,13 @@ def cputime_figure(groups: Sequence[GroupRows]) -> Figure:
     columns = min(3, max(1, len(shown)))
     lines = max(1, -(-len(shown) // columns))
     tallest = max((len(g.competitors) for g in shown), default=1)
-    figure, grid = plt.subplots(lines, columns, figsize=(4.4 * columns, lines * (0.9 + 0.34 * tallest) + 0.7),
-                                squeeze=False, layout="constrained")  # fmt: skip
+    figure, grid = plt.subplots(
+        lines,
+        columns,
+        figsize=(4.4 * columns, lines * (0.9 + 0.34 * tallest) + 0.7),
+        squeeze=False,
+        layout="constrained",
+    )
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes, group in zip(grid.flat, shown, strict=False):
@@ -35,8 +40,9 @@ def cputime_figure(groups: Sequence[GroupRows]) -> Figure:
         axes.set_title(group.title, fontsize=10)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-    figure.suptitle("CPU time, ns per operation: user (solid) and system (hatched)", x=0.01, ha="left",
-                    fontsize=13, weight="bold")  # fmt: skip
+    figure.suptitle(
+        "CPU time, ns per operation: user (solid) and system (hatched)", x=0.01, ha="left", fontsize=13, weight="bold"
+    )
     footnote(figure, [row for g in shown for row in g.competitors], "medians over the rounds; less is better")
     return figure
 

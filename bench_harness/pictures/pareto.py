@@ -60,8 +60,10 @@ def _panel(axes: Axes, group: GroupRows, names: Sequence[str]) -> None:
     axes.set_title(f"{group.threads} thread{'s' if group.threads != 1 else ''}")
     axes.set_xlabel("peak RSS, MiB  (less is better)")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    label_points(axes, [(size.median / MIB, speed.median, row.contender, looks[row.contender].colour)
-                        for row, speed, size in shown])  # fmt: skip
+    label_points(
+        axes,
+        [(size.median / MIB, speed.median, row.contender, looks[row.contender].colour) for row, speed, size in shown],
+    )
 
 
 def _limits(axes: Axes, shown: Sequence[tuple[Row, Summary, Summary]]) -> None:

@@ -47,8 +47,7 @@ def scaling_figure(groups: Sequence[GroupRows]) -> Figure:
                 elinewidth=1,
                 label=name,
             )
-    probe = [(g.threads, row.throughput.median) for g in groups for row in g.rows
-             if row.is_probe and row.throughput]  # fmt: skip
+    probe = [(g.threads, row.throughput.median) for g in groups for row in g.rows if row.is_probe and row.throughput]
     if probe:
         speeds.plot(*zip(*probe, strict=True), color=GREY, linestyle=":", label="loop overhead (no-op)")
     for axes, title in ((speeds, "operations per second"), (sizes, "peak RSS, MiB")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,7 +138,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
 
 def footnote(figure: Figure, rows: Sequence[Row], text: str = "") -> None:
     """A small line below the picture: what is shown, and which contenders failed and why."""
-    failed = dict.fromkeys(f"{row.contender} failed: {row.failures[0]}" for row in rows if row.failures)
+    reasons = Counter(f"{row.contender} failed: {reason}" for row in rows for reason in row.failures)
+    failed = [f"{reason} ({count} x)" for reason, count in reasons.items()]
     wide = int(figure.get_figwidth() * _LETTERS_PER_INCH)
     lines = [line for paragraph in (text, *failed) for line in textwrap.wrap(paragraph, wide)]
     if lines:

@@ -75,8 +75,9 @@ def timeline_figure(group: GroupRows) -> Figure:
         _phases(axes, first)
     if bounds:
         axes.axhline(min(bounds), color=INK, linewidth=1, linestyle=":")
-        axes.text(axes.get_xlim()[1], min(bounds), "pages with a live byte (lowest) ",
-                  fontsize=8, va="bottom", ha="right")  # fmt: skip
+        axes.text(
+            axes.get_xlim()[1], min(bounds), "pages with a live byte (lowest) ", fontsize=8, va="bottom", ha="right"
+        )
     axes.set_xlabel("seconds")
     axes.set_ylabel("RSS, MiB")
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)

@@ -149,8 +149,17 @@ def make_cell(
 
 
 IDENTITY = (
-    "workload", "label", "threads", "contender", "allocator", "route", "round", "machine", "started", "attempts",
-)  # fmt: skip
+    "workload",
+    "label",
+    "threads",
+    "contender",
+    "allocator",
+    "route",
+    "round",
+    "machine",
+    "started",
+    "attempts",
+)
 
 
 def failed_cell(contender: str, number: int, reason: str, **changes: Any) -> dict[str, Any]:

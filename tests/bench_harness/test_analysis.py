@@ -57,8 +57,11 @@ def test_two_machine_types_are_never_pooled() -> None:
 
 
 def test_the_winner_needs_to_beat_every_other_one() -> None:
-    cells = [make_cell(name, r, speed + r * 0.01) for name, speed in (("a", 10.0), ("b", 20.0), ("c", 20.001))
-             for r in range(0, 8)]  # fmt: skip
+    cells = [
+        make_cell(name, r, speed + r * 0.01)
+        for name, speed in (("a", 10.0), ("b", 20.0), ("c", 20.001))
+        for r in range(0, 8)
+    ]
     jitter = [make_cell("c", r, 20.0 + (-1) ** r * 0.5) for r in range(8)]
     group = analysis.analyse(make_results([*(c for c in cells if c["contender"] != "c"), *jitter]))[0]
     name, ahead = winner(group, "throughput", True)

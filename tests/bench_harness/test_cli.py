@@ -80,8 +80,22 @@ def test_a_bad_argument_is_one_line_that_lists_what_is_valid(
 
 def test_run_writes_results_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r.json"
-    status = main(["run", *TINY, "--workload", "churn:live=100", "--allocator", "glibc", "--repeat", "2",
-                   "--json", str(out), "--plots", str(tmp_path / "p")])  # fmt: skip
+    status = main(
+        [
+            "run",
+            *TINY,
+            "--workload",
+            "churn:live=100",
+            "--allocator",
+            "glibc",
+            "--repeat",
+            "2",
+            "--json",
+            str(out),
+            "--plots",
+            str(tmp_path / "p"),
+        ]
+    )
     assert status == 0
     text = capsys.readouterr().out
     assert "churn:live=100, 1 thread" in text and "(loop overhead)" in text
@@ -94,8 +108,25 @@ def test_run_writes_results_table_and_pictures(tmp_path: Path, capsys: pytest.Ca
 def test_a_variant_is_a_contender_of_its_own(tmp_path: Path, cells: dict[str, Path]) -> None:
     out = tmp_path / "r.json"
     library = f"known={cells['libknown.so']}"
-    assert main(["run", *TINY, "--workload", "churn", "--allocator", library, "--set", "known.a=1,b=2",
-                 "--repeat", "1", "--json", str(out)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "run",
+                *TINY,
+                "--workload",
+                "churn",
+                "--allocator",
+                library,
+                "--set",
+                "known.a=1,b=2",
+                "--repeat",
+                "1",
+                "--json",
+                str(out),
+            ]
+        )
+        == 0
+    )
     results = load(out)
     assert {c["contender"] for c in results.cells} == {"known", "known[a=1,b=2]", "noop"}
     assert results.header["allocators"]["known[a=1,b=2]"]["environment"] == {"KNOWN_OPTIONS": "a=1,b=2"}

@@ -27,9 +27,13 @@ def address() -> Iterator[str]:
 
 
 def test_two_workers_share_a_plan(
-    make_plan: Callable[..., Plan], allocators: dict[str, Allocator], known: Allocator, quiet: Quiet, tmp_path: Path,
+    make_plan: Callable[..., Plan],
+    allocators: dict[str, Allocator],
+    known: Allocator,
+    quiet: Quiet,
+    tmp_path: Path,
     address: str,
-) -> None:  # fmt: skip
+) -> None:
     contenders = [Contender("glibc", allocators["glibc"], NATIVE), Contender("known", known, NATIVE)]
     plan = make_plan(contenders=contenders, threads=(1, 2), repeat=2, max_repeat=2)
     target = tmp_path / "r.json"

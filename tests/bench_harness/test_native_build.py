@@ -76,8 +76,10 @@ def test_a_compiler_error_names_the_file_and_is_not_endless(monkeypatch: pytest.
 
 def test_a_workload_that_needs_python_does_not_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = (build.WORKLOADS / "churn.pyx").read_text()
-    leak = text.replace("    return cell_main(argc, argv, &w)\n",
-                        "    with gil:\n        print(argc)\n    return cell_main(argc, argv, &w)\n")  # fmt: skip
+    leak = text.replace(
+        "    return cell_main(argc, argv, &w)\n",
+        "    with gil:\n        print(argc)\n    return cell_main(argc, argv, &w)\n",
+    )
     assert leak != text
     (tmp_path / "leak.pyx").write_text(leak)
     monkeypatch.setattr(build, "WORKLOADS", tmp_path)

@@ -85,8 +85,16 @@ def test_routes_go_to_the_allocators_that_they_fit(allocators: dict[str, Allocat
     ours = replace(known, name="rtmalloc", family="rtmalloc")
     chosen = [allocators["glibc"], ours, variant(ours, ["x=1"]), allocators["noop"]]
     names = [c.name for c in python_contenders(chosen, PYTHON, ["pymalloc", "malloc", "preload", "launcher"])]
-    assert names == ["pymalloc", "malloc/glibc", "malloc/rtmalloc", "malloc/rtmalloc[x=1]", "preload/rtmalloc",
-                     "preload/rtmalloc[x=1]", "launcher/rtmalloc", "launcher/rtmalloc[x=1]"]  # fmt: skip
+    assert names == [
+        "pymalloc",
+        "malloc/glibc",
+        "malloc/rtmalloc",
+        "malloc/rtmalloc[x=1]",
+        "preload/rtmalloc",
+        "preload/rtmalloc[x=1]",
+        "launcher/rtmalloc",
+        "launcher/rtmalloc[x=1]",
+    ]
     assert variant(ours, ["x=1"]).environment == {"RTMALLOC_OPTIONS": "x=1"}
     with pytest.raises(UsageError, match=r"--route nonsense: unknown; valid are pymalloc"):
         python_contenders(chosen, PYTHON, ["nonsense"])

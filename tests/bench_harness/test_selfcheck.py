@@ -20,9 +20,11 @@ def test_known_memory_is_measured_within_the_limit(cells: dict[str, Path], tmp_p
 
 
 def _aa(second: float, size: int = 10 * MIB, rounds: int = 9) -> tuple[list[str], list[str]]:
-    cells = [make_cell(name, r, speed * (1 + 0.001 * (-1) ** (r // 2)), peak)
-             for name, speed, peak in (("A", 100.0, 10 * MIB), ("B", second, size))
-             for r in range(rounds)]  # fmt: skip
+    cells = [
+        make_cell(name, r, speed * (1 + 0.001 * (-1) ** (r // 2)), peak)
+        for name, speed, peak in (("A", 100.0, 10 * MIB), ("B", second, size))
+        for r in range(rounds)
+    ]
     return selfcheck.aa_verdict(analyse(make_results(cells), "A"))
 
 

@@ -1,0 +1,28 @@
+"""docs/harness.md shows what is really there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench_harness.arguments import build_parser
+from bench_harness.catalogue import Workload
+from bench_harness.native.build import WORKLOADS
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "harness.md").read_text()
+
+
+def test_the_example_workload_is_the_real_file() -> None:
+    (block,) = re.findall(r"```cython\n(.*?)```", TEXT, re.S)
+    assert block == (WORKLOADS / "churn.pyx").read_text()
+
+
+def test_every_workload_is_described(workloads: dict[str, Workload]) -> None:
+    assert [name for name in workloads if f"`{name}`" not in TEXT] == []
+
+
+def test_every_command_line_in_it_is_valid() -> None:
+    lines = re.findall(r"^python -m bench_harness (.*?)(?: +#.*)?$", TEXT, re.M)
+    assert len(lines) >= 5
+    for line in lines:
+        build_parser().parse_args(line.split())
