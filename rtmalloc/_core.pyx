@@ -56,7 +56,6 @@ cdef constructor_void library_load() noexcept nogil:
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
-    allocator().on_open = fork_register
     if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 

@@ -94,13 +94,6 @@ cdef inline char* arena_intend(size_t bytes) noexcept nogil:
     return NULL
 
 
-cdef inline uint64_t arena_power_below(uint64_t n) noexcept nogil:
-    cdef uint64_t power = 1
-    while power <= n // 2:
-        power *= 2
-    return power
-
-
 cdef inline cold_int arena_open_sized(Arena* a, size_t bytes, bint on_demand, uint32_t heap_limit) noexcept nogil:
     # Open an arena of exactly `bytes` (a multiple of the segment size); 1, or 0 with nothing kept.
     cdef uint64_t slices = bytes >> RT_SLICE_SHIFT
@@ -158,13 +151,13 @@ cdef inline cold_int arena_open(Arena* a) noexcept nogil:
             bytes //= 2
         limit = ram
     # Under a limit: a range that could hold all the limit allows; its tables are about 1.2 % of it.
-    bytes = arena_power_below(limit)
+    bytes = limit & ~(RT_SEGMENT_BYTES - 1)
     if bytes > RT_ARENA_LEAST:
         bytes = RT_ARENA_LEAST
     while bytes >= 8 * RT_SEGMENT_BYTES:
         if arena_open_sized(a, bytes, True, 4096):
             return 1
-        bytes //= 2
+        bytes = (bytes // 2) & ~(RT_SEGMENT_BYTES - 1)
     return 0
 
 

@@ -17,12 +17,15 @@ cdef inline size_t text_append(char* line, size_t at, const char* text) noexcept
 
 
 cdef inline size_t text_append_hex(char* line, size_t at, size_t value) noexcept nogil:
+    # (No look-up in a string literal: that is a Python object, which the preload library does not have.)
     cdef int shift = 60
+    cdef int digit
     at = text_append(line, at, b"0x")
     while shift > 0 and not (value >> shift) & 15:
         shift -= 4
     while shift >= 0 and at < COMPLAINT_BYTES - 1:
-        line[at] = b"0123456789abcdef"[(value >> shift) & 15]
+        digit = <int>((value >> shift) & 15)
+        line[at] = <char>(c'0' + digit if digit < 10 else c'a' + digit - 10)
         at += 1
         shift -= 4
     return at

@@ -8,9 +8,10 @@ from libc.string cimport memcpy, memset
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
 from rtmalloc.core.attributes cimport cold_int, cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.heap cimport BINS_OFFSET, HEAP_BEAT, Bin, Heap
+from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
 from rtmalloc.core.large cimport (
     Giants, giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
     large_to_giant, large_zero,
@@ -27,6 +28,7 @@ from rtmalloc.core.size_class cimport (
     RT_CLASS_COUNT, RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size,
 )
 from rtmalloc.core.span cimport Span
+from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
     Allocator, allocator, allocator_open, heap_is_real, late_heap_drop, late_heap_take, rt_heap_late, thread_heap,
     thread_heap_open,
@@ -43,7 +45,7 @@ cdef extern from *:
     const size_t RT_LARGEST_REQUEST
 
 cdef enum:
-    REFILL_BEATS = 64          # a refill counts as so many frees towards the next tick
+    REFILL_BEATS = 16          # a refill counts as so many frees towards the next tick
     REFILL_ALL = 0xFFFF        # heap_refill: no bound but the bin's
     CALLOC_SINGLE = 2048       # bytes: above it calloc fetches single objects, to know whether they are zero already
     SHRINK_KEEP = 64           # bytes: a block of at most so many is not moved to save space
@@ -95,22 +97,37 @@ cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
 # ---- malloc's slow paths
 
 cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
-    # Every few thousand frees or few dozen refills: look at the clock, and do what is due.
+    # Every few thousand frees or few dozen refills of a busy thread, every few frees of a slow one: look at the clock, and
+    # do what is due. errno stays: free must not change it.
     cdef uint64_t now = rt_os_clock_ms()
-    h.beat = HEAP_BEAT
+    cdef int32_t length = h.beat_length
+    if now == h.ticked_at:
+        length = length * 2 if length < BEAT_MOST else length
+    elif length > BEAT_LEAST:
+        length //= 2
+    h.ticked_at = now
+    h.beat_length = length
+    h.beat = length
     h.counters.ticks += 1
+    if h.flush_seen != rt_load_relaxed_u32(&h.store.flush_epoch):
+        h.flush_seen = rt_load_relaxed_u32(&h.store.flush_epoch)
+        heap_flush(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)
         store_epoch(h.store, h, now)
-    purge_tick(h.store, &allocator().purge, now)
+    purge_tick(h.store, &allocator().purge, h, now)
 
 
 cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
-    # No memory: give back what is cached and try again. Whether anything could be given back.
+    # Give back all that can be: what this heap caches at once, what others cache at their next slow path, and then
+    # everything free. Whether anything went back to the kernel. `h` is NULL for a thread without a heap.
+    cdef Store* store = &allocator().store
+    rt_store_relaxed_u32(&store.flush_epoch, rt_load_relaxed_u32(&store.flush_epoch) + 1)
     if h != NULL:
+        h.flush_seen = rt_load_relaxed_u32(&store.flush_epoch)
         heap_flush(h)
-    transfer_drain(&allocator().store.transfer, &allocator().store.arena.pages, True)
-    return purge_everything(&allocator().store, &allocator().purge)
+    transfer_drain(&store.transfer, &store.arena.pages, True)
+    return purge_everything(store, &allocator().purge, h)
 
 
 cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:

@@ -161,5 +161,5 @@ cdef inline void fork_child() noexcept nogil:
             fork_recycle_heap(a, (<Heap*>a.store.heaps[i]))
 
 
-cdef inline cold_void fork_register() noexcept nogil:
+cdef inline void fork_register "rt_fork_register"() noexcept nogil:
     rt_fork_handlers(fork_prepare, fork_parent, fork_child)

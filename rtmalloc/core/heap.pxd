@@ -20,7 +20,9 @@ from rtmalloc.core.store cimport Store, store_span_release
 
 cdef enum:
     REMOTE_SLOTS = 16          # words of spans that a sender batches frees for at a time
-    HEAP_BEAT = 4096           # frees between two ticks: at 5 ns each, a clock is read every 20 us at most
+    BEAT_LEAST = 4             # frees between two ticks. A heap adapts, so that it ticks about as often as the clock moves
+    BEAT_MOST = 256            # (4 ms); the most costs a busy thread 0.1 ns a free, and one that slows down to 1 000
+                               # calls a second still ticks after a quarter of a second
     BINS_OFFSET = 64           # where bin 0 lies in a Heap; the fast paths add the tag's code to it
 
 cdef struct Bin:
@@ -58,7 +60,7 @@ cdef struct HeapCounters:
 cdef struct Heap:
     # -- the line that every malloc and free reads
     uint32_t tag_base          # own id << 11: tag - tag_base is the bin's offset if the object is ours
-    int32_t beat               # frees until the next tick
+    int32_t beat               # frees until the next tick (a refill counts as several)
     Store* store
     uint32_t id                # 1..65535
     uint32_t live              # 1 while a thread has it
@@ -66,7 +68,8 @@ cdef struct Heap:
     int64_t remote_room        # bytes that the sender's cache may still take
     uint64_t epoch_at          # clock, in ms, of the next epoch
     Heap* pool_next            # while no thread has it: the next such heap
-    uint8_t padding[8]
+    int32_t beat_length        # BEAT_LEAST..BEAT_MOST
+    uint32_t flush_seen        # the store's flush_epoch that this heap has followed
     # -- BINS_OFFSET
     Bin bins[CLASSES_MOST]
     Source sources[CLASSES_MOST]
@@ -80,6 +83,7 @@ cdef struct Heap:
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
     uint8_t padding_d[64]
     # -- the thread's again
+    uint64_t ticked_at         # clock, in ms, of the last tick
     uint32_t steal             # class that gives up bin capacity next
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
@@ -114,9 +118,10 @@ cdef inline void heap_disown(Heap* h, Span* s) noexcept nogil:
         s.own_next.own_previous = s.own_previous
 
 
-cdef inline void heap_span_settle(Heap* h, Span* s) noexcept nogil:
+cdef inline bint heap_span_settle(Heap* h, Span* s) noexcept nogil:
     # Under the heap's lock.
-    # Bring an own span's state in line with its bitmap: FULL with a free object becomes PARTIAL, whole is released.
+    # Bring an own span's state in line with its bitmap: FULL with enough free objects becomes PARTIAL, whole is released:
+    # False, and `s` is no span any more.
     # A claim that fails was raced by a page purger or a free; theirs may have been the last object, so look again.
     cdef Source* source = &h.sources[s.class_]
     while span_is_whole(s):
@@ -128,9 +133,10 @@ cdef inline void heap_span_settle(Heap* h, Span* s) noexcept nogil:
             heap_disown(h, s)
             h.spans_retired += 1
             store_span_release(h.store, s)
-            return
+            return False
     if s.state == SPAN_FULL and span_is_worth_it(s):
         s.state = SPAN_PARTIAL
         span_queue_insert(&source.partial, s)
+    return True
 
 

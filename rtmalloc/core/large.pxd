@@ -195,7 +195,7 @@ cdef inline slow_pointer large_to_giant(Store* store, Giants* giants, uint32_t s
     cdef size_t size = giant_round(store, bytes)
     cdef char* moved
     cdef char* grown
-    if size < bytes:
+    if size < bytes or store.arena.page_bytes > RT_SLICE_BYTES:
         return NULL
     moved = <char*>rt_os_move_pages(home, before)
     if moved == NULL:

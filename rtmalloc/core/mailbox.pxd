@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from rtmalloc.core.arena cimport MAILBOX_BYTES, Arena
 from rtmalloc.core.atomics cimport (
     rt_exchange_u8, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_load_acquire_pointer, rt_load_relaxed_pointer, rt_store_release_pointer,
-    rt_store_u8, rt_swap_if_pointer,
+    rt_swap_if_pointer,
 )
 from rtmalloc.core.span cimport Span
 
@@ -40,7 +40,7 @@ cdef inline bint mailbox_push(Mailbox* m, Span* s) noexcept nogil:
     head = rt_load_acquire_pointer(&m.head)
     while True:
         if head == RT_MAILBOX_CLOSED:
-            rt_store_u8(&s.notified, 0)
+            rt_exchange_u8(&s.notified, 0)
             return False
         s.mailbox_next = <Span*>head
         if rt_swap_if_pointer(&m.head, &head, s):
@@ -70,7 +70,7 @@ cdef inline Span* mailbox_take(Mailbox* m, bint close) noexcept nogil:
 cdef inline Span* mailbox_next(Span* s) noexcept nogil:
     # The rest of the list behind `s`, which may from now on be pushed again: link first, flag second.
     cdef Span* rest = s.mailbox_next
-    rt_store_u8(&s.notified, 0)
+    rt_exchange_u8(&s.notified, 0)
     return rest
 
 

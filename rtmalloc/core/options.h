@@ -24,6 +24,8 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(muzzy_decay_ms, 0, 0, 3600000, "ms", "time between MADV_FREE and MADV_DONTNEED; 0 uses MADV_DONTNEED only")    \
     X(python, 1, 0, 1, "", "1: preloaded into CPython, take its three allocator domains before it starts")            \
     X(stats_at_exit, 0, 0, 1, "", "1: print the counters to stderr when the process exits")                          \
+    X(purge_adaptive, 1, 0, 1, "", "1: the delay grows (16-fold at most) while purged memory is wanted back soon")     \
+    X(page_return_ms, 250, -1, 3600000, "ms", "empty pages of spans nobody draws from go back after so long; -1 never") \
     X(remap_kib, 1024, 64, 1073741824, "KiB", "a block that realloc grows beyond this moves by page tables, not by copy")
 
 enum {

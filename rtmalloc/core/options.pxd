@@ -19,6 +19,8 @@ cdef extern from "options.h" nogil:
         RT_OPTION_idle_epochs
         RT_OPTION_dirty_decay_ms
         RT_OPTION_muzzy_decay_ms
+        RT_OPTION_purge_adaptive
+        RT_OPTION_page_return_ms
         RT_OPTION_python
         RT_OPTION_stats_at_exit
         RT_OPTION_remap_kib

@@ -12,7 +12,7 @@ from rtmalloc.core.bitmap cimport (
     run_length, run_level,
 )
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
-from rtmalloc.core.platform cimport rt_os_map_at
+from rtmalloc.core.platform cimport rt_os_map_at, rt_os_unmap
 from rtmalloc.core.segment cimport (
     SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
 )
@@ -40,6 +40,7 @@ cdef struct PageHeap:
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
+    uint64_t wanted_back       # slices taken after they had been purged
     # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
 
 
@@ -95,13 +96,14 @@ cdef inline void page_heap_note(PageHeap* ph, uint32_t s) noexcept nogil:
     level = run_level(segment.free & segment.dirty)
     if level != segment.level_dirty:
         page_heap_note_level(ph, SUMMARY_DIRTY, s, segment.level_dirty, level)
-        segment.level_dirty = level
+        rt_store_relaxed_u32(&segment.level_dirty, level)
 
 
 cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t mask) noexcept nogil:
     # `mask` is about to leave the free set of `segment`.
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
+    ph.wanted_back += rt_count_bits(mask & segment.purged)
     if ph.used_slices > ph.peak_slices:
         ph.peak_slices = ph.used_slices
 
@@ -152,10 +154,58 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
             return 0
         lock_take(&ph.lock)
     for s in range(first, first + segments):
-        ph.segments[s].mapped = 1
+        rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
         ph.segments[s].free = ~<uint64_t>0
         page_heap_note(ph, s)
     return 1
+
+
+cdef inline bint page_heap_reopen(PageHeap* ph) noexcept nogil:
+    # Map one segment again that was unmapped when it was idle. Called with the lock held, which it drops meanwhile.
+    cdef uint32_t s
+    cdef int result
+    for s in range(ph.opened):
+        if ph.segments[s].mapped == 0:
+            # Claimed before the lock is dropped.
+            rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
+            lock_drop(&ph.lock)
+            result = rt_os_map_at(ph.base + <size_t>s * SEGMENT_SLICES * RT_SLICE_BYTES, SEGMENT_SLICES * RT_SLICE_BYTES)
+            lock_take(&ph.lock)
+            if result != 0:
+                rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
+                return False
+            ph.segments[s].free = ~<uint64_t>0
+            page_heap_note(ph, s)
+            return True
+    return False
+
+
+cdef inline slow_int page_heap_unmap_idle(PageHeap* ph) noexcept nogil:
+    # Give the address space of segments that are wholly free back, where it is scarce (an arena that maps on demand).
+    # Returns how many.
+    cdef uint32_t s
+    cdef int count = 0
+    cdef Segment* segment
+    if not ph.on_demand:
+        return 0
+    lock_take(&ph.lock)
+    for s in range(ph.opened):
+        segment = &ph.segments[s]
+        if segment.free == ~<uint64_t>0:
+            ph.dirty_slices -= rt_count_bits(segment.dirty)
+            segment.free = 0
+            segment.dirty = 0
+            segment.old = 0
+            segment.muzzy = 0
+            segment.purged = 0
+            page_heap_note(ph, s)
+            lock_drop(&ph.lock)
+            rt_os_unmap(ph.base + <size_t>s * SEGMENT_SLICES * RT_SLICE_BYTES, SEGMENT_SLICES * RT_SLICE_BYTES)
+            lock_take(&ph.lock)
+            rt_store_relaxed_u32(&segment.mapped, 0)
+            count += 1
+    lock_drop(&ph.lock)
+    return count
 
 
 cdef inline uint32_t page_heap_take_inside(PageHeap* ph, uint32_t count) noexcept nogil:
@@ -248,6 +298,8 @@ cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_
                 page_heap_mark(ph, slice[0], count, 0)
                 return 1
         need = (count - tail + SEGMENT_SLICES - 1) // SEGMENT_SLICES
+        if ph.on_demand and count <= SEGMENT_SLICES and page_heap_reopen(ph):
+            continue
         if not page_heap_grow(ph, need):
             return 0
 

@@ -11,7 +11,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport Arena
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32
 
 cdef enum:
     TAG_OWNER_SHIFT = 11
@@ -41,7 +41,15 @@ cdef inline uint32_t tag_of_slice(const Arena* a, uint64_t slice) noexcept nogil
     return rt_load_relaxed_u32(&a.tags[slice])
 
 
+cdef inline uint32_t tag_now(const Arena* a, uint64_t slice) noexcept nogil:
+    # The tag, ordered after whatever this thread wrote before: to find out who is to be told of a free.
+    return rt_load_u32(&a.tags[slice])
+
+
 cdef inline void tag_set(Arena* a, uint32_t slice, uint32_t slices, uint32_t tag) noexcept nogil:
+    # The first slice's tag is the one that decides whose a span is, so it changes last and sequentially consistent: whoever
+    # frees afterwards sees the new owner, and what was freed before is seen by who looks at the bitmap afterwards.
     cdef uint32_t i
-    for i in range(slices):
+    for i in range(1, slices):
         rt_store_relaxed_u32(&a.tags[slice + i], tag)
+    rt_exchange_u32(&a.tags[slice], tag)

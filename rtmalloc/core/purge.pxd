@@ -1,32 +1,50 @@
-# Free slices go back to the kernel after a delay. No timestamps: a decay step ages every dirty slice by one generation
-# and purges what was old already, so a slice stays between one half and one whole delay. Whoever ticks when a step is due
-# does a bounded part of it; no system call happens under a lock.
+# Free memory goes back to the kernel after a delay. No timestamps: a pass over all segments ages every dirty slice by one
+# generation and purges what was old already, and two passes make a delay, so a slice stays between one half and one whole
+# delay. The same pass returns the empty pages of spans that nobody drew from (page_return.pxd).
+#
+# Whoever ticks when a pass is due does a bounded part of it. No system call happens under a lock that anybody waits for:
+# the purge lock is only tried, except by trim() and fork.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport Arena, arena_address
-from rtmalloc.core.atomics cimport rt_load_relaxed_u64
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64
 from rtmalloc.core.attributes cimport cold_int, cold_void
 from rtmalloc.core.bitmap cimport mask_run, rt_count_bits, rt_lowest_bit, run_length
+from rtmalloc.core.heap cimport Heap
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try
-from rtmalloc.core.options cimport RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms
-from rtmalloc.core.page_heap cimport SUMMARY_DIRTY, PageHeap, page_heap_note, page_heap_opened
+from rtmalloc.core.options cimport (
+    RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms, RT_OPTION_page_return_ms, RT_OPTION_purge_adaptive,
+)
+from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_unmap_idle
+from rtmalloc.core.page_return cimport PageReturn, span_return
 from rtmalloc.core.platform cimport rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment, segment_decay
 from rtmalloc.core.store cimport Store
 
 cdef extern from "config.h":
     enum:
+        RT_SLICE_BYTES
         RT_SLICE_SHIFT
 
 cdef enum:
-    PURGE_CALLS = 16           # madvise calls per tick: about 50 us
+    PURGE_CALLS = 16           # madvise calls per millisecond since the last part of a pass: about 50 us
+    PURGE_CALLS_MOST = 1024    # ... but at most so many in one go: about 4 ms, for a process that calls us seldom
+    PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
+    PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
+    PURGE_REGRET = 1048576     # bytes wanted back in one pass that are worth reacting to
+    QUIET_NEVER = 0xFFFFFFFF   # no page return inside spans
 
 cdef struct Purge:
     Lock lock                  # held by the one purger; others go on without waiting
-    uint32_t cursor            # segment where the step goes on; >= opened: the step is over
-    uint64_t step_at           # clock, in ms, when the next step begins
-    uint64_t calls             # madvise calls
+    uint32_t cursor            # segment where the pass goes on; >= opened: the pass is over
+    uint64_t pass_at           # clock, in ms, when the next pass begins
+    uint64_t worked_at         # clock, in ms, of the last part of a pass (read without the lock)
+    int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
+    uint64_t given_before      # bytes given back until the last pass, and ...
+    uint64_t wanted_before     # ... bytes wanted back until then
+    uint64_t calls             # madvise calls for slices
     uint64_t slices            # slices given back
+    PageReturn spans           # pages inside spans
 
 
 cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t mask, bint lazily) noexcept nogil:
@@ -55,6 +73,7 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
         calls += 1
     lock_take(&ph.lock)
     segment.free |= mask
+    segment.purged |= mask & ~failed
     ph.used_slices -= rt_count_bits(mask)
     if lazily:
         segment.muzzy |= mask & ~failed
@@ -93,55 +112,107 @@ cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_wa
     return due
 
 
-cdef inline uint32_t purge_next_dirty(PageHeap* ph, uint32_t s) noexcept nogil:
-    # The first segment from s on with dirty free slices; `opened` when there is none. Unlocked: a stale answer is mended
-    # by the next step.
-    cdef uint64_t word
-    cdef uint32_t opened = page_heap_opened(ph)
-    while s < opened:
-        word = rt_load_relaxed_u64(&ph.summary[SUMMARY_DIRTY][0][s >> 6]) >> (s & 63)
-        if word:
-            return s + rt_lowest_bit(word)
-        s = (s | 63) + 1
-    return opened
-
-
-cdef inline cold_int purge_run(Store* store, Purge* purge, uint32_t calls, bint all) noexcept nogil:
-    # Go on with the step until it is over or `calls` system calls are done; whether anything was given back.
+cdef inline uint32_t purge_segment(
+    Store* store, Purge* purge, Heap* self, uint32_t s, bint all, uint32_t quiet_wanted
+) noexcept nogil:
+    # One segment's turn in a pass: its free slices that are due, then the pages of its quiet spans. System calls made.
     cdef PageHeap* ph = &store.arena.pages
     cdef bint lazily = False
-    cdef bint muzzy = store.options.value[RT_OPTION_muzzy_decay_ms] > 0
-    cdef uint32_t done = 0
+    cdef uint32_t calls = 0
+    cdef uint32_t slice
     cdef uint64_t due
-    while done < calls:
-        purge.cursor = purge_next_dirty(ph, purge.cursor)
-        if purge.cursor >= page_heap_opened(ph):
-            break
-        due = purge_due(ph, purge.cursor, all, muzzy, &lazily)
+    if store.arena.page_bytes > RT_SLICE_BYTES:
+        # A page would reach into the neighbouring slice. (Such kernels want a library built with longer slices.)
+        return 0
+    if rt_load_relaxed_u32(&ph.segments[s].level_dirty):
+        due = purge_due(ph, s, all, store.options.value[RT_OPTION_muzzy_decay_ms] > 0, &lazily)
         if due:
-            done += purge_mask(store, purge, purge.cursor, due, lazily)
-        purge.cursor += 1
-    return done > 0
+            calls += purge_mask(store, purge, s, due, lazily)
+    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped):
+        for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
+            calls += span_return(store, &purge.spans, self, slice, quiet_wanted)
+    return calls
 
 
-cdef inline void purge_tick(Store* store, Purge* purge, uint64_t now) noexcept nogil:
-    # A thread passes by with the time in its hand: begin or continue a step if one is due and nobody is at it.
-    cdef int64_t decay = store.options.value[RT_OPTION_dirty_decay_ms]
-    if decay < 0 or not lock_try(&purge.lock):
-        return
-    if now >= purge.step_at:
-        purge.step_at = now + (decay // 2 if decay > 1 else 1)
+cdef inline uint32_t purge_quiet_wanted(Store* store, Purge* purge) noexcept nogil:
+    # How many passes a span must have gone undrawn.
+    cdef int64_t quiet = store.options.value[RT_OPTION_page_return_ms]
+    cdef int64_t interval = purge.delay_ms // 2
+    if quiet < 0:
+        return QUIET_NEVER
+    if interval < 1:
+        interval = 1
+    quiet = (quiet + interval - 1) // interval - 1
+    return <uint32_t>(1 if quiet < 1 else 200 if quiet > 200 else quiet)
+
+
+cdef inline void purge_adapt(Store* store, Purge* purge) noexcept nogil:
+    # Before a pass: when more than half of what the last one gave back was wanted again, wait longer; else less.
+    cdef int64_t base = store.options.value[RT_OPTION_dirty_decay_ms]
+    cdef uint64_t given = (purge.slices << RT_SLICE_SHIFT) + purge.spans.bytes
+    cdef uint64_t wanted = (
+        (rt_load_relaxed_u64(&store.arena.pages.wanted_back) << RT_SLICE_SHIFT)
+        + rt_load_relaxed_u64(&store.returns_wanted)
+    )
+    if purge.delay_ms < base:
+        purge.delay_ms = base
+    if store.options.value[RT_OPTION_purge_adaptive] == 0:
+        purge.delay_ms = base
+    elif wanted - purge.wanted_before > PURGE_REGRET and (wanted - purge.wanted_before) * 2 > given - purge.given_before:
+        purge.delay_ms *= 2
+        if purge.delay_ms > PURGE_PATIENCE * base:
+            purge.delay_ms = PURGE_PATIENCE * base
+    else:
+        purge.delay_ms -= (purge.delay_ms - base + 1) // 2
+    purge.given_before = given
+    purge.wanted_before = wanted
+
+
+cdef inline cold_int purge_work(Store* store, Purge* purge, Heap* self, uint64_t now) noexcept nogil:
+    # Under the purge lock: begin a pass if one is due, and go on with it for as long as the time since the last part
+    # allows. Whether the pass goes on.
+    cdef PageHeap* ph = &store.arena.pages
+    cdef uint64_t elapsed = now - purge.worked_at
+    cdef uint32_t calls, segments, quiet_wanted
+    cdef uint32_t done = 0
+    cdef bint at_once = store.options.value[RT_OPTION_dirty_decay_ms] == 0
+    if elapsed > PURGE_CALLS_MOST // PURGE_CALLS:
+        elapsed = PURGE_CALLS_MOST // PURGE_CALLS
+    calls = <uint32_t>elapsed * PURGE_CALLS
+    segments = <uint32_t>elapsed * PURGE_SEGMENTS
+    rt_store_relaxed_u64(&purge.worked_at, now)
+    if now >= purge.pass_at:
+        purge_adapt(store, purge)
+        purge.pass_at = now + (purge.delay_ms // 2 if purge.delay_ms > 1 else 1)
         purge.cursor = 0
-    if purge.cursor < page_heap_opened(&store.arena.pages):
-        purge_run(store, purge, PURGE_CALLS, decay == 0)
+    quiet_wanted = purge_quiet_wanted(store, purge)
+    while purge.cursor < page_heap_opened(ph) and done < calls and segments:
+        done += purge_segment(store, purge, self, purge.cursor, at_once, quiet_wanted)
+        purge.cursor += 1
+        segments -= 1
+    return purge.cursor < page_heap_opened(ph)
+
+
+cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now) noexcept nogil:
+    # A thread passes by with the time in its hand: it does a bounded part of what is due, unless somebody is at it or has
+    # done so since the clock last moved.
+    if store.options.value[RT_OPTION_dirty_decay_ms] < 0 or now == rt_load_relaxed_u64(&purge.worked_at):
+        return
+    if not lock_try(&purge.lock):
+        return
+    if now >= purge.pass_at or purge.cursor < page_heap_opened(&store.arena.pages):
+        purge_work(store, purge, self, now)
     lock_drop(&purge.lock)
 
 
-cdef inline cold_int purge_everything(Store* store, Purge* purge) noexcept nogil:
-    # Give back all free dirty memory now; whether there was any.
-    cdef bint gave
+cdef inline cold_int purge_everything(Store* store, Purge* purge, Heap* self) noexcept nogil:
+    # Give back all free memory now: slices, pages inside spans, address space where it is scarce. Whether there was any.
+    cdef PageHeap* ph = &store.arena.pages
+    cdef uint32_t calls = 0
+    cdef uint32_t s
     lock_take(&purge.lock)
-    purge.cursor = 0
-    gave = purge_run(store, purge, 0xFFFFFFFF, True)
+    for s in range(page_heap_opened(ph)):
+        calls += purge_segment(store, purge, self, s, True, 0)
+    calls += page_heap_unmap_idle(ph)
     lock_drop(&purge.lock)
-    return gave
+    return calls > 0

@@ -1,7 +1,9 @@
 # Between a heap's bins and its spans: refill when a bin is empty, excess frees when it is full, and giving back.
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
-from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u64
+from rtmalloc.core.atomics cimport (
+    rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u64,
+)
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.complain cimport complain_of_pointer
@@ -120,7 +122,6 @@ cdef inline Span* heap_span_next(Heap* h, Source* source, uint32_t class_) noexc
             h.counters.refill_new += 1
         heap_own(h, s)
     s.state = SPAN_CURRENT
-    s.quiet = 0
     source.current = s
     source.word = 0
     return s
@@ -138,7 +139,19 @@ cdef inline void** chain_append(void** tail, Span* s, uint32_t first, uint64_t m
     return tail
 
 
-cdef inline uint32_t span_draw(Span* s, Source* source, uint32_t wanted, void*** tail, void** first, bint* zeroed) noexcept nogil:
+cdef inline void span_note_drawn(Heap* h, Span* s) noexcept nogil:
+    # For the page return: the span is busy, and what was returned of it may be touched again.
+    cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
+    if rt_load_relaxed_u8(&s.quiet):
+        rt_store_relaxed_u8(&s.quiet, 0)
+    if returned:
+        rt_store_relaxed_u64(&s.returned, 0)
+        rt_add_u64(&h.store.returns_wanted, rt_count_bits(returned) * h.store.arena.page_bytes)
+
+
+cdef inline uint32_t span_draw(
+    Heap* h, Span* s, Source* source, uint32_t wanted, void*** tail, void** first, bint* zeroed
+) noexcept nogil:
     # Claim up to `wanted` objects of the current span, lowest first. The first one is set apart in *first, untouched;
     # the others are linked behind *tail. Returns how many there were.
     cdef uint32_t got = 0
@@ -162,8 +175,10 @@ cdef inline uint32_t span_draw(Span* s, Source* source, uint32_t wanted, void***
             tail[0] = chain_append(tail[0], s, w * 64, mask)
             top = w * 64 + rt_highest_bit(mask)
         if top >= s.fresh:
-            s.fresh = <uint16_t>(top + 1)
+            rt_store_relaxed_u16(&s.fresh, <uint16_t>(top + 1))
     source.word = w
+    if got:
+        span_note_drawn(h, s)
     return got
 
 
@@ -182,7 +197,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     elif s != NULL:
         h.counters.refill_current += 1
     if s != NULL:
-        got = span_draw(s, source, wanted, tail, first, &h.last_zeroed)
+        got = span_draw(h, s, source, wanted, tail, first, &h.last_zeroed)
     while got < wanted and visits < REFILL_VISITS:
         if s != NULL:
             # Nothing more from the scan on to the end: full, unless something came home behind the scan.
@@ -195,7 +210,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
         s = heap_span_next(h, source, class_)
         if s == NULL:
             break
-        got += span_draw(s, source, wanted - got, tail, first, &h.last_zeroed)
+        got += span_draw(h, s, source, wanted - got, tail, first, &h.last_zeroed)
         if got:
             visits += 1
     return got

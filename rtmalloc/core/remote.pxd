@@ -12,7 +12,7 @@ from rtmalloc.core.mailbox cimport (
 )
 from rtmalloc.core.object cimport Batch, batch_add, batch_begin, complain_of_double_free
 from rtmalloc.core.options cimport RT_OPTION_remote_kib
-from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_of_slice, tag_owner
+from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_now, tag_of_slice, tag_owner
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport SPAN_PARTIAL, Span, span_full_mask, span_is_whole
 from rtmalloc.core.span_queue cimport span_queue_remove
@@ -20,12 +20,28 @@ from rtmalloc.core.store cimport Store, central_abandon, central_event, span_sli
 
 
 cdef inline bint heap_settle_locked(Heap* h, Span* s) noexcept nogil:
-    # Under the lock of `h`: settle the span if it (still) is one of h's; whether it is.
+    # Under the lock of `h`: settle the span if its tag (still) names h. False when it does not: look at the tag again.
     cdef uint32_t slice = span_slice(h.store, s)
-    if tag_owner(tag_of_slice(&h.store.arena, slice)) != h.id or s.index != slice:
+    if tag_owner(tag_of_slice(&h.store.arena, slice)) != h.id:
         return False
-    heap_span_settle(h, s)
+    # The slice may have become the inside of a longer span: then there is nothing to do.
+    if s.index == slice:
+        heap_span_settle(h, s)
     return True
+
+
+cdef inline void hint_pass_on(Store* store, Span* s) noexcept nogil:
+    # Bring a hint to whoever has the span now, while holding another heap's lock: by mail alone.
+    cdef uint32_t tag
+    while True:
+        tag = tag_now(&store.arena, span_slice(store, s))
+        if tag_class(tag) == 0 or tag_class(tag) >= RT_CLASS_COUNT:
+            return
+        if tag_owner(tag):
+            if mailbox_push(mailbox_of(&store.arena, tag_owner(tag)), s):
+                return
+        elif central_event(store, s, tag_class(tag)):
+            return
 
 
 cdef inline slow_void heap_evict(Store* store, Heap* reader, Heap* h) noexcept nogil:
@@ -40,15 +56,14 @@ cdef inline slow_void heap_evict(Store* store, Heap* reader, Heap* h) noexcept n
     while s != NULL:
         rest = mailbox_next(s)
         slice = span_slice(store, s)
-        # A span that is not h's by now: whoever has it found the object when it took the span over.
-        if tag_owner(tag_of_slice(&store.arena, slice)) == h.id and s.index == slice:
-            heap_span_settle(h, s)
-            if s.state == SPAN_PARTIAL:
-                span_queue_remove(&h.sources[s.class_].partial, s)
-                heap_disown(h, s)
-                central_abandon(store, s)
-                if reader != NULL:
-                    reader.counters.evicted += 1
+        if tag_owner(tag_now(&store.arena, slice)) != h.id:
+            hint_pass_on(store, s)
+        elif s.index == slice and heap_span_settle(h, s) and s.state == SPAN_PARTIAL:
+            span_queue_remove(&h.sources[s.class_].partial, s)
+            heap_disown(h, s)
+            central_abandon(store, s)
+            if reader != NULL:
+                reader.counters.evicted += 1
         s = rest
     lock_drop(&h.lock)
 
@@ -56,14 +71,14 @@ cdef inline slow_void heap_evict(Store* store, Heap* reader, Heap* h) noexcept n
 cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t class_) noexcept nogil:
     # A span has become usable or whole: whoever looks after it settles it, or is told. `self` is the caller's heap or
     # NULL. We hold nothing of the span any more, so it may be gone or be another one: all is looked at again under the
-    # lock that guards it.
+    # lock that guards it. Only a changed tag is a reason to look again, so this ends.
     cdef uint32_t slice = span_slice(store, s)
     cdef uint32_t tag, owner
     cdef Heap* h
     cdef Mailbox* box
     cdef bint settled
     while True:
-        tag = tag_of_slice(&store.arena, slice)
+        tag = tag_now(&store.arena, slice)
         owner = tag_owner(tag)
         if owner == 0:
             if tag != tag_make(0, class_) or central_event(store, s, class_):

@@ -21,9 +21,10 @@ cdef struct Segment:
     uint64_t dirty       # 1 = may hold something else than zeros
     uint64_t old         # 1 = was dirty already at the last decay step
     uint64_t muzzy       # 1 = given up with MADV_FREE
+    uint64_t purged      # 1 = given back and not taken since: taking it was then a purge too early
     uint32_t level_free  # run_level(free), as the page heap's summaries have it
     uint32_t level_dirty # run_level(free & dirty)
-    uint32_t mapped      # 0 = no memory here (an arena that maps on demand; its `free` is then 0)
+    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0)
     uint32_t huge        # 1 = MADV_HUGEPAGE was asked for
 
 
@@ -37,6 +38,7 @@ cdef inline void segment_take(Segment* s, uint64_t mask) noexcept nogil:
     s.free &= ~mask
     s.old &= ~mask
     s.muzzy &= ~mask
+    s.purged &= ~mask
 
 
 cdef inline void segment_give(Segment* s, uint64_t mask) noexcept nogil:

@@ -7,13 +7,13 @@
 # cleared it. Whoever has cleared *all* bits of a span owns it alone. docs/protocol.md has the argument.
 #
 # The first cache line belongs to the owner (or to the class lock while nobody owns the span), with three exceptions:
-# `index`, `class_` and `size` are read by anybody, who then must hold an object or a claimed bit of the span for the
+# `index`, `class_`, `size`, `objects`, `fresh` and `quiet` are read by anybody, who then must hold an object or a claimed bit of the span for the
 # answer to stay true; they are written by relaxed stores. The second line is for what others write.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport (
     rt_and_u64, rt_exchange_u64, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u64, rt_or_u64,
-    rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u32, rt_store_release_u64,
+    rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u64,
 )
 from rtmalloc.core.bitmap cimport mask_low, rt_count_bits
 
@@ -45,7 +45,7 @@ cdef struct Span:
     uint16_t fresh             # objects from here on were never handed out and are zero
     uint8_t class_             # size class
     uint8_t state              # SpanState
-    uint8_t quiet              # decay steps since the span was last seen busy (page return)
+    uint8_t quiet              # purge passes since it was last drawn from (a hint, written without protection)
     uint8_t worth              # free objects in one word that make the span worth a refill's visit: an eighth of a word.
                                # With fewer it stays FULL (until the epoch's sweep): one object from each of many spans
                                # costs a refill more than the memory is worth
@@ -59,7 +59,7 @@ cdef struct Span:
     Span* child                # pairing heap: first child, next sibling, and parent or previous sibling
     Span* sibling
     Span* previous
-    uint64_t returned          # page return: bit p = page p of the span was given back and not claimed since
+    uint64_t returned          # bit p = page p of the span was given back and none of it drawn since (page_return.pxd)
     uint64_t padding_c[2]
 
 
@@ -85,15 +85,15 @@ cdef inline void span_form(Span* s, uint32_t slices, uint32_t size, uint8_t clas
     s.reciprocal = reciprocal_of(size)
     s.slices = slices
     s.words = <uint16_t>((objects + 63) // 64)
-    s.fresh = 0 if zeroed else <uint16_t>objects
-    s.quiet = 0
+    rt_store_relaxed_u16(&s.fresh, 0 if zeroed else <uint16_t>objects)
+    rt_store_relaxed_u8(&s.quiet, 0)
     s.worth = <uint8_t>((objects if objects < 64 else 64) >> 3)
     if s.worth == 0:
         s.worth = 1
     rt_store_relaxed_u32(&s.size, size)
     rt_store_relaxed_u16(&s.objects, <uint16_t>objects)
     rt_store_relaxed_u8(&s.class_, class_)
-    s.returned = 0
+    rt_store_relaxed_u64(&s.returned, 0)
     for w in range(s.words):
         rt_store_release_u64(&s.bits[w], span_full_mask(s, w))
 

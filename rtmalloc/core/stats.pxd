@@ -47,6 +47,10 @@ cdef struct Stats:
     uint64_t heaps             # heaps ever made
     uint64_t purge_calls       # madvise calls
     uint64_t purged            # bytes given back by them
+    uint64_t return_calls      # madvise calls for pages inside spans
+    uint64_t returned          # bytes given back by them
+    uint64_t return_raced      # times that somebody else was using such a page after all
+    uint64_t wanted_back       # bytes used again after they had been given back
     uint64_t spans_formed
     uint64_t spans_released
     uint64_t transfer_hits
@@ -113,6 +117,10 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     st.reserved = a.store.arena.slice_count << RT_SLICE_SHIFT
     st.purge_calls = a.purge.calls
     st.purged = a.purge.slices << RT_SLICE_SHIFT
+    st.return_calls = a.purge.spans.calls
+    st.returned = a.purge.spans.bytes
+    st.return_raced = a.purge.spans.raced
+    st.wanted_back = (a.store.arena.pages.wanted_back << RT_SLICE_SHIFT) + a.store.returns_wanted
     st.spans_formed = a.store.spans_formed
     st.spans_released = a.store.spans_released
     st.transfer_hits = a.store.transfer.hits

@@ -4,7 +4,8 @@
 #define RT_STATS_NAMES_H
 static const char *const rt_stats_names[] = {
     "allocated", "cached", "active", "dirty", "resident", "metadata", "reserved", "giants", "spans", "large_blocks",
-    "threads", "heaps", "purge_calls", "purged", "spans_formed", "spans_released", "transfer_hits", "transfer_misses",
+    "threads", "heaps", "purge_calls", "purged", "return_calls", "returned",
+    "return_raced", "wanted_back", "spans_formed", "spans_released", "transfer_hits", "transfer_misses",
     "adopted", "abandoned", "remaps", "spans_retired",
     "refill_current", "refill_partial", "refill_adopted", "refill_new", "excess_frees", "excess_batches",
     "remote_frees", "remote_batches", "mail_spans", "evicted", "mail_takes", "ticks", "epochs", "flushed_objects",

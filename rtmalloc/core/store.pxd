@@ -32,6 +32,8 @@ cdef struct Store:
     void** heaps               # [heap_limit + 1] Heap* by id (heap.pxd); set once per id
     uint64_t cached_bytes      # capacity that all heaps' bins have been granted (atomic), <= total_kib
     uint64_t epoch_at          # clock, in ms, of the next look at the shared tiers
+    uint64_t returns_wanted    # bytes of pages inside spans that were drawn from again after their return (atomic)
+    uint32_t flush_epoch       # raised when all heaps shall give back what they cache, each at its next slow path
     uint64_t spans_formed      # counters, not exact under races
     uint64_t spans_released
 
@@ -54,8 +56,9 @@ cdef inline slow_pointer store_span_new(Store* store, uint32_t owner, uint32_t c
         zeroed = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
     s = arena_span_new(&store.arena, slice, slices)
     s.state = SPAN_CURRENT
-    span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
+    # The tag before the bits: a page purger that claims one of them, and puts it back, must find whom to tell.
     tag_set(&store.arena, slice, slices, tag_make(owner, class_))
+    span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
     rt_add_u64(&store.spans_formed, 1)
     return s
 
@@ -91,15 +94,16 @@ cdef inline bint central_settle(Store* store, Span* s, uint32_t class_) noexcept
 
 
 cdef inline slow_int central_event(Store* store, Span* s, uint32_t class_) noexcept nogil:
-    # Something came home to a span that was unowned and of `class_` a moment ago. 1 when that is still so and the span
-    # is settled, 0 when it has an owner now or is gone: the caller looks at the tag again.
+    # Something came home to a span that was unowned and of `class_` a moment ago. 1 when that is still so, and then the
+    # span is settled; 0 when the tag has changed: the caller looks at it again.
     cdef Central* central = &store.central[class_]
     cdef bint still
     lock_take(&central.lock)
     # The tag may have changed before we had the lock, even into another span of the same class: that is then one whose
     # settling is just as welcome. Tags come from and go to "unowned" only under this lock.
-    still = tag_of_slice(&store.arena, span_slice(store, s)) == tag_make(0, class_) and s.index == span_slice(store, s)
-    if still:
+    still = tag_of_slice(&store.arena, span_slice(store, s)) == tag_make(0, class_)
+    # (The slice may have become the inside of a longer one: then there is nothing to do.)
+    if still and s.index == span_slice(store, s):
         central_settle(store, s, class_)
     lock_drop(&central.lock)
     return still

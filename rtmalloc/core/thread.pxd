@@ -3,9 +3,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_open
-from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_store_release_u32
+from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
-from rtmalloc.core.heap cimport HEAP_BEAT, Heap, heap_disown
+from rtmalloc.core.heap cimport BEAT_MOST, Heap, heap_disown
 from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
@@ -30,6 +30,7 @@ cdef extern from "tls.h" nogil:
     rt_heap_storage rt_heap_empty
     rt_heap_storage rt_heap_late
     char rt_allocator_storage[]
+    void rt_fork_register() noexcept
     void* rt_tls_get() noexcept
     void rt_tls_set(void* heap) noexcept
     ctypedef void (*rt_destructor)(void*) noexcept nogil
@@ -38,8 +39,6 @@ cdef extern from "tls.h" nogil:
 
 cdef enum:
     HEAP_CHUNK = 8             # heaps mapped at a time
-
-ctypedef void (*allocator_hook)() noexcept nogil
 
 cdef struct Allocator:
     Store store
@@ -53,7 +52,6 @@ cdef struct Allocator:
     uint32_t heap_room         # ... and how many fit
     Lock late_lock             # guards the shared heap of threads that have passed their exit
     Heap* late
-    allocator_hook on_open     # called once when the allocator is ready
     uint64_t threads_started   # heaps handed to threads
     uint64_t threads_ended
 
@@ -97,9 +95,9 @@ cdef inline cold_int allocator_open() noexcept nogil:
                 rt_store_release_u32(&a.ready, 1)
                 opened = True
     lock_drop(&a.opening)
-    if opened and a.on_open != NULL:
-        # Registers what lies above this layer (fork handlers). That may allocate: everything works by now.
-        a.on_open()
+    if opened:
+        # May allocate: everything works by now.
+        rt_fork_register()
     return rt_load_acquire_u32(&a.ready)
 
 
@@ -140,7 +138,9 @@ cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
         a.threads_started += 1
     lock_drop(&a.heaps_lock)
     if h != NULL:
-        h.beat = HEAP_BEAT
+        h.beat = BEAT_MOST
+        h.beat_length = BEAT_MOST
+        h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
         h.remote_room = a.store.options.value[RT_OPTION_remote_kib] * 1024
         h.epoch_at = rt_os_clock_ms() + a.store.options.value[RT_OPTION_epoch_ms]
         mailbox_open(mailbox_of(&a.store.arena, h.id))

@@ -23,6 +23,10 @@ static rt_heap_storage rt_heap_late = {RT_NO_TAG_BASE};
 static char rt_allocator_storage[RT_ALLOCATOR_BYTES] __attribute__((aligned(128)));
 static __thread void *rt_tls_heap __attribute__((tls_model("initial-exec"))) = &rt_heap_empty;
 
+/* Defined in fork.pxd, above the layer that opens the allocator: whoever opens it first, even a malloc before our own
+ * constructor (libstdc++ does that), must register the fork handlers. */
+static void rt_fork_register(void);
+
 static inline void *rt_tls_get(void) { return rt_tls_heap; }
 static inline void rt_tls_set(void *heap) { rt_tls_heap = heap; }
 

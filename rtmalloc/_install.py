@@ -1,0 +1,197 @@
+"""Moving a running interpreter to rtmalloc, and telling what arrives there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rtmalloc import _core
+
+_DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
+_ALL_DOMAINS = frozenset(_DOMAIN_BITS)
+
+SWITCH = "RTMALLOC"
+"""Environment variable that keeps rtmalloc out when it is ``0``: :func:`install` and the launcher then do nothing."""
+
+SMALL_BYTES = 64
+"""What a probe of a domain asks for: pymalloc serves it without malloc, so it shows who serves small objects."""
+
+
+class InstallError(RuntimeError):
+    """rtmalloc cannot take over this interpreter's allocations; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether and how rtmalloc serves this process."""
+
+    active: bool
+    """Whether any Python domain or malloc itself is served by rtmalloc now."""
+    route: str
+    """``"preload"`` (the whole process), ``"install"`` (Python's domains only) or ``"none"``."""
+    domains: frozenset[str]
+    """The Python allocator domains whose small requests arrive at rtmalloc: ``raw``, ``mem``, ``obj``."""
+    library: str
+    """Path of the file whose allocator is used."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Which ways of asking for memory end at rtmalloc, each found out by asking."""
+
+    entries: dict[str, bool]
+    """``malloc``, ``calloc``, ``realloc``, ``posix_memalign`` of the C library; ``raw``, ``mem``, ``obj`` of Python,
+    each for a small and, as ``raw-large`` and so on, for a large block; ``numpy`` when it has been imported."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them do."""
+        return all(self.entries.values())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of those that do not."""
+        return tuple(name for name, arrives in self.entries.items() if not arrives)
+
+
+def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> Status:
+    """Move this interpreter's allocations to rtmalloc from now on; what was allocated before stays where it is.
+
+    CPython's own objects are in the domain ``obj``, lists' and dicts' storage in ``mem``, and what is allocated without
+    the interpreter's lock (numpy's arrays from 2.5 on) in ``raw``. Extensions mix ``mem`` and ``obj``, so they go
+    together. Calling it again changes nothing. There is no uninstall: blocks of rtmalloc would be freed by an allocator
+    that does not know them; see :func:`disable`. The variable ``RTMALLOC=0`` turns it into a no-op.
+
+    Args:
+        domains: ``"auto"``, ``{"raw"}`` or ``{"raw", "mem", "obj"}``. ``"auto"`` takes all three, or ``raw`` alone on a
+            free-threaded build, whose garbage collector walks its own allocator's heap (PEP 703).
+        force: install although debug hooks are active (they then see only blocks that are there already) or another
+            library has hooked Python's allocators (safe only if that library never takes its hooks away again). It does
+            not overrule tracemalloc or a free-threaded build: these end in a crash.
+
+    Returns:
+        The :class:`Status` afterwards.
+
+    Raises:
+        InstallError: where installing would break the program; the message says what to do.
+        ValueError: for other sets of domains.
+    """
+    wanted = _domains_wanted(domains)
+    bits = sum(_DOMAIN_BITS[name] for name in wanted)
+    if os.environ.get(SWITCH) == "0":
+        return status()
+    missing = bits & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES))
+    if missing:
+        _refuse_while_tracemalloc_traces()
+        if not force:
+            _refuse_over_other_hooks()
+        if not _core.hooks_install(bits):
+            raise InstallError("this process exports no PyMem_SetAllocator: it is no CPython interpreter")
+        if missing & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES)):
+            raise InstallError(
+                "another allocator was chosen over rtmalloc when this interpreter started (PYTHONMALLOC, -X dev, or a "
+                "second Py_Initialize): hooks that were replaced cannot be set again. Unset PYTHONMALLOC"
+            )
+    return status()
+
+
+def _domains_wanted(domains: str | Iterable[str]) -> frozenset[str]:
+    """The set of domains that ``domains`` names for this interpreter."""
+    if domains == "auto":
+        return frozenset({"raw"}) if _core.is_free_threaded() else _ALL_DOMAINS
+    wanted = frozenset([domains] if isinstance(domains, str) else domains)
+    if wanted not in (frozenset({"raw"}), _ALL_DOMAINS):
+        raise ValueError(f'domains is "auto", {{"raw"}} or {{"raw", "mem", "obj"}}, not {sorted(wanted)}')
+    if "obj" in wanted and _core.is_free_threaded():
+        raise InstallError(
+            "a free-threaded interpreter finds its objects by walking its own allocator: only {'raw'} can be replaced"
+        )
+    return wanted
+
+
+def tracemalloc_is_tracing() -> bool:
+    """Whether tracemalloc traces now; does not import it."""
+    # The built-in half: -X tracemalloc starts it without importing the other, and so does this question.
+    from _tracemalloc import is_tracing
+
+    return is_tracing()
+
+
+def other_hooks() -> tuple[bool, list[str]]:
+    """Who stands between CPython and its own allocators: whether its debug hooks do, and the files of other hooks."""
+    python, found = _core.domain_allocators()
+    ours = {_core.location()}
+    files = {file for file, _ in found}
+    debugging = any(has_context and file == python for file, has_context in found)
+    return debugging, sorted(files - ours - {python})
+
+
+def _refuse_while_tracemalloc_traces() -> None:
+    """Raise :class:`InstallError` when tracemalloc would later undo our hooks."""
+    if tracemalloc_is_tracing():
+        raise InstallError(
+            "tracemalloc is tracing: when it stops it would put the allocators back that it found, and the next free "
+            "of an rtmalloc block would crash. Call tracemalloc.stop() first, or install before tracemalloc.start()"
+        )
+
+
+def _refuse_over_other_hooks() -> None:
+    """Raise :class:`InstallError` when somebody else has hooked Python's allocators."""
+    debugging, others = other_hooks()
+    if debugging:
+        raise InstallError(
+            "CPython's debug hooks are active (PYTHONMALLOC=debug or -X dev): new blocks would no longer be checked. "
+            "Start without them, or install with force=True"
+        )
+    if others:
+        raise InstallError(
+            f"{', '.join(others)} has hooked Python's allocators: if it takes its hooks away later, the next free of an "
+            "rtmalloc block crashes. Install rtmalloc before it, or with force=True when it keeps its hooks for good"
+        )
+
+
+def disable() -> None:
+    """Send new requests of Python's domains to the allocators that were there before; ours are still freed correctly.
+
+    Under the preload library the C library's malloc stays rtmalloc's, and what reaches it does too.
+
+    Raises:
+        InstallError: when nothing is installed, or there is nothing to go back to.
+    """
+    if not _core.hooks_active_now():
+        raise InstallError("rtmalloc is not installed in this interpreter: there is nothing to disable")
+    if not _core.hooks_pause_all(True):
+        raise InstallError("there was no allocator before rtmalloc in this process")
+
+
+def enable() -> None:
+    """Undo :func:`disable`; without effect otherwise."""
+    _core.hooks_pause_all(False)
+
+
+def status() -> Status:
+    """Whether and how rtmalloc serves this process now; finds out by asking each domain for one small block."""
+    bits = _core.domains_arriving(SMALL_BYTES)
+    names = frozenset(name for name, bit in _DOMAIN_BITS.items() if bits & bit)
+    preloaded = _core.is_preloaded()
+    installed = bool(names) or bool(_core.hooks_active_now())
+    route = "preload" if preloaded else "install" if installed else "none"
+    return Status(active=preloaded or bool(names), route=route, domains=names, library=_core.location())
+
+
+def verify() -> Verification:
+    """Find out which ways of asking for memory end at rtmalloc, by asking for a block in each and looking whose it is.
+
+    Imports :mod:`ctypes`. Under the launcher all entries are true; after :func:`install` those of the C library are not.
+    """
+    from rtmalloc import _probe
+
+    entries = _probe.c_library_entries()
+    for suffix, size in (("", SMALL_BYTES), ("-large", _probe.LARGE_BYTES)):
+        bits = _core.domains_arriving(size)
+        entries.update({name + suffix: bool(bits & bit) for name, bit in _DOMAIN_BITS.items()})
+    if "numpy" in sys.modules:
+        entries["numpy"] = _probe.numpy_arrives()
+    return Verification(entries)

@@ -1,0 +1,224 @@
+"""Starting programs on the preload library. Every start is an exec: status, signals and terminal are the program's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rtmalloc import _options
+from rtmalloc._install import SWITCH
+from rtmalloc._library import library_path
+
+MARKER = "RTMALLOC_LAUNCHED"
+"""Tells a launcher that it was started by itself: the process id, and the length of the command line at that time."""
+
+NO_CHILDREN = "RTMALLOC_NO_CHILDREN"
+"""Asks the preload library to take itself out of the environment, so that children do not inherit it."""
+
+LAUNCHER_OPTIONS = {"background": 1}
+"""Options set under the launcher when the library has them; RTMALLOC_OPTIONS comes later and wins. A Python service
+that goes idle calls no allocator, so only a thread can give its memory back."""
+
+EXIT_USAGE = 2
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+
+
+class LaunchError(Exception):
+    """A program cannot be started on rtmalloc; the message says why, in one sentence."""
+
+    def __init__(self, message: str, exit_status: int = 1) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+def preload_value(existing: str | None) -> str:
+    """A value of ``LD_PRELOAD`` with our library in front of what is there already.
+
+    Args:
+        existing: the variable now, or None.
+
+    Raises:
+        LaunchError: when the library is missing, or its path cannot be written in the variable.
+    """
+    try:
+        library = str(library_path())
+    except FileNotFoundError as error:
+        raise LaunchError(str(error)) from None
+    if any(c in library for c in ": \t\n"):
+        raise LaunchError(f"{library}: LD_PRELOAD cannot hold a path with a colon or a space: install elsewhere")
+    others = [entry for entry in (existing or "").replace(" ", ":").split(":") if entry and entry != library]
+    return ":".join([library, *others])
+
+
+def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, str]:
+    """The environment in which a program runs on rtmalloc.
+
+    Args:
+        base: to start from. ``RTMALLOC=0`` in it leaves it as it is.
+        children: whether the programs that it starts do as well.
+
+    Raises:
+        LaunchError: when the library is missing.
+        ValueError: when ``RTMALLOC_OPTIONS`` holds what the allocator would refuse.
+    """
+    env = dict(base)
+    if env.get(SWITCH) == "0":
+        return env
+    given = env.get(_options.VARIABLE, "")
+    chosen = _options.parse(given)
+    known = _options.options()
+    defaults = [
+        f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name in known and name not in chosen
+    ]
+    if defaults:
+        env[_options.VARIABLE] = ",".join([*defaults, given] if given else defaults)
+    env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
+    if children:
+        env.pop(NO_CHILDREN, None)
+    else:
+        env[NO_CHILDREN] = "1"
+    return env
+
+
+def interpreter_flags(original: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """The interpreter's own options in a command line that started this program.
+
+    Args:
+        original: ``sys.orig_argv``: the interpreter, its options, ``-m rtmalloc`` or a script, our arguments.
+        arguments: ours, which are the end of it.
+
+    Returns:
+        What stands between the interpreter and the thing it was told to run, for example ``["-X", "dev", "-I"]``.
+    """
+    head = list(original[1 : len(original) - len(arguments)])
+    if not head:
+        return []
+    last = head.pop()
+    if head and last == "rtmalloc" and head[-1].startswith("-") and head[-1].endswith("m"):
+        # "-m rtmalloc", or gathered with other letters: "-Im rtmalloc".
+        letters = head.pop().removesuffix("m")
+        return head + ([letters] if letters != "-" else [])
+    if last.startswith("-") and last.endswith("mrtmalloc"):
+        letters = last.removesuffix("mrtmalloc")
+        return head + ([letters] if letters != "-" else [])
+    return head
+
+
+def _text_length(arguments: Sequence[str]) -> int:
+    return sum(len(argument) for argument in arguments)
+
+
+def _refuse_loop(env: Mapping[str, str]) -> None:
+    """Raise :class:`LaunchError` when this launcher was started by itself with a command line that is no shorter."""
+    pid, _, length = env.get(MARKER, "").partition(":")
+    if pid == str(os.getpid()) and length.isdigit() and _text_length(sys.orig_argv[1:]) >= int(length):
+        raise LaunchError(f"the launcher would start itself for ever with {sys.orig_argv!r}")
+
+
+def _execute(path: str, arguments: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Become the program.
+
+    Raises:
+        LaunchError: when the kernel refuses; with the exit status that a shell would use.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(path, arguments, env)
+    except FileNotFoundError:
+        raise LaunchError(f"{path}: no such program", EXIT_NOT_FOUND) from None
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be started: {error.strerror}", EXIT_NOT_EXECUTABLE) from None
+
+
+def launch_python(arguments: Sequence[str]) -> NoReturn:
+    """Become this interpreter again, on the preload library, with everything else as it was.
+
+    Args:
+        arguments: what follows ``rtmalloc``: ``script.py …``, ``-m module …``, ``-c code …``, or any of these after
+            options of the interpreter.
+
+    Raises:
+        LaunchError: when that cannot be done.
+    """
+    _refuse_loop(os.environ)
+    if not sys.executable:
+        raise LaunchError("this interpreter does not know its own path (it is embedded): use `rtmalloc env`")
+    first = arguments[0]
+    if not first.startswith("-") and not os.path.exists(first):
+        raise LaunchError(f"{first} is neither a file nor a command; `rtmalloc --help` lists the commands", EXIT_USAGE)
+    refuse_if_not_preloadable(sys.executable)
+    env = environment(os.environ)
+    env[MARKER] = f"{os.getpid()}:{_text_length(sys.orig_argv[1:])}"
+    flags = interpreter_flags(sys.orig_argv, sys.argv[1:])
+    _execute(sys.executable, [sys.executable, *flags, *arguments], env)
+
+
+def launch_command(command: Sequence[str], *, children: bool = True) -> NoReturn:
+    """Become any program, on the preload library.
+
+    Args:
+        command: the program, looked up in ``PATH`` as a shell does, and its arguments.
+        children: whether the programs that it starts run on rtmalloc too.
+
+    Raises:
+        LaunchError: when there is no such program, or nothing can be preloaded into it.
+    """
+    path = shutil.which(command[0])
+    if path is None:
+        found = os.path.exists(command[0]) and os.sep in command[0]
+        raise LaunchError(
+            f"{command[0]} is not executable" if found else f"there is no program {command[0]}",
+            EXIT_NOT_EXECUTABLE if found else EXIT_NOT_FOUND,
+        )
+    refuse_if_not_preloadable(path)
+    _execute(path, command, environment(os.environ, children=children))
+
+
+def refuse_if_not_preloadable(path: str) -> None:
+    """Raise :class:`LaunchError` when the loader would ignore ``LD_PRELOAD`` for a program."""
+    reason = why_not_preloadable(Path(path))
+    if reason:
+        raise LaunchError(f"{path} {reason}")
+
+
+def why_not_preloadable(path: Path) -> str | None:
+    """Why nothing can be preloaded into a program, as the end of a sentence; None when it can."""
+    try:
+        mode = path.stat().st_mode
+        capabilities = "security.capability" in os.listxattr(path)
+    except OSError:
+        return None  # exec will say what is wrong with it
+    if os.geteuid() != 0 and mode & (stat.S_ISUID | stat.S_ISGID):
+        return "is setuid or setgid: the loader ignores LD_PRELOAD for it"
+    if os.geteuid() != 0 and capabilities:
+        return "has file capabilities: the loader ignores LD_PRELOAD for it (remove them with `setcap -r`)"
+    if _is_static(path):
+        return "is statically linked: there is no loader that could preload anything"
+    return None
+
+
+_ELF64_LITTLE = b"\x7fELF\x02\x01"
+_PT_INTERP = 3
+_PHOFF, _PHENTSIZE, _PHNUM = slice(32, 40), slice(54, 56), slice(56, 58)
+
+
+def _is_static(path: Path) -> bool:
+    """Whether a file is a 64-bit ELF program without an interpreter segment; False for scripts and what is unreadable."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(64)
+            if len(header) < 64 or not header.startswith(_ELF64_LITTLE):
+                return False
+            start, size, count = (int.from_bytes(header[part], "little") for part in (_PHOFF, _PHENTSIZE, _PHNUM))
+            file.seek(start)
+            table = file.read(size * count)
+    except OSError:
+        return False
+    return all(int.from_bytes(table[i : i + 4], "little") != _PT_INTERP for i in range(0, len(table), size))
