@@ -10,7 +10,8 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     arena, pagemap, object                      the reserved range; who owns an address, which object it is
     transfer_cache, central, mailbox, store     what threads share
     heap, remote, refill                        a thread's bins and spans; objects that come home
-    scavenge, purge, radix, large               giving back; blocks above the small classes
+    scavenge, page_return, purge, background    giving back
+    radix, large                                blocks above the small classes
     thread, entry, fork, stats                  threads, the calls, fork, numbers
     hooks, api                                  CPython's allocator domains; the table for Python code
 """
@@ -18,7 +19,7 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.api cimport api_table, rt_api, rt_api_preloaded, rt_file_of
+from rtmalloc.core.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.entry cimport *
@@ -40,6 +41,9 @@ from rtmalloc.core.thread cimport allocator, allocator_open
 cdef extern from "exports.h":
     pass
 
+cdef extern from "children.h" nogil:
+    void rt_environment_leave(const char* own) noexcept
+
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
     void PyMem_RawFree(void* p) noexcept nogil
@@ -56,6 +60,8 @@ cdef constructor_void library_load() noexcept nogil:
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
+    if not rt_python_is_up():
+        rt_environment_leave(rt_file_of(&rt_api_own))
     if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 

@@ -1,17 +1,19 @@
 # The arena: one reserved range of addresses for everything but giants, and the dense tables that describe it. All
 # metadata lies outside of the memory that programs write to.
 #
-# Normally the whole range is one lazily backed mapping, sized from RAM. A process with an address-space limit (or a
-# kernel that refuses the reservation) gets a range that is only *intended*: segments are mapped into it one by one.
+# Normally the whole range is one reservation without access, sized from RAM, of which segments and the tables for them
+# are opened as they are needed: nothing is charged, locked or dumped that is not in use. A process with an address-space
+# limit (or a kernel that refuses the reservation) gets a range that is only *intended*: segments are mapped into it one
+# by one.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.atomics cimport rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_int
 from rtmalloc.core.page_heap cimport PageHeap, page_heap_open, page_heap_summary_bytes
 from rtmalloc.core.platform cimport (
-    rt_os_address_space_limit, rt_os_huge_pages, rt_os_map, rt_os_map_at, rt_os_name, rt_os_page_size,
-    rt_os_ram_bytes, rt_os_random, rt_os_unmap,
+    rt_os_address_space_limit, rt_os_huge_pages, rt_os_map, rt_os_map_at, rt_os_name, rt_os_open, rt_os_page_size,
+    rt_os_ram_bytes, rt_os_random, rt_os_reserve, rt_os_unmap,
 )
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.span cimport Span
@@ -36,16 +38,18 @@ cdef extern from *:
 
 cdef enum:
     HEAP_LIMIT = 65535          # heap ids 1..65535 fit the tag
+    TABLE_STEP = 4096           # slices (128 MiB of them) whose table entries are made accessible at a time
     MAILBOX_BYTES = 64          # one cache line each (mailbox.pxd)
 
 cdef struct Arena:
     # -- the line that every free reads
     char* base                  # address of slice 0, a multiple of the segment size
-    uint64_t slice_count        # 0 before start-up: then every pointer is outside
-    uint32_t* tags              # [slice_count], see pagemap.pxd
+    uint64_t slice_count        # slices whose tables are open, 0 before start-up: pointers beyond them are outside
+    uint32_t* tags              # [slice_limit], see pagemap.pxd
     # -- the rest
-    Span* spans                 # [slice_count], one per slice; a span's is that of its first slice
-    uint64_t* bits              # [slice_count * RT_SLICE_WORDS], a span's begin at its first slice
+    uint64_t slice_limit        # slices that the range has
+    Span* spans                 # [slice_limit], one per slice; a span's is that of its first slice
+    uint64_t* bits              # [slice_limit * RT_SLICE_WORDS], a span's begin at its first slice
     char* mailboxes             # [heap_limit] cache lines
     uint32_t heap_limit         # ids that may be used: 1..heap_limit
     bint on_demand
@@ -54,21 +58,63 @@ cdef struct Arena:
     PageHeap pages
 
 
-cdef inline size_t arena_table_bytes(uint64_t slices, uint32_t heap_limit) noexcept nogil:
-    # What the tables of an arena take: all of it address space, resident only where touched.
-    cdef uint64_t segments = slices // SEGMENT_SLICES
+cdef inline size_t arena_fixed_bytes(uint32_t segments, uint32_t heap_limit) noexcept nogil:
+    # The tables that are accessible from the start: small, or sparsely used.
     return (
-        slices * (sizeof(uint32_t) + sizeof(Span) + RT_SLICE_WORDS * sizeof(uint64_t))
-        + segments * sizeof(Segment)
-        + page_heap_summary_bytes(<uint32_t>segments)
-        + <size_t>(heap_limit + 1) * MAILBOX_BYTES
-        + 4 * 4096
+        <size_t>(heap_limit + 1) * MAILBOX_BYTES + segments * sizeof(Segment) + page_heap_summary_bytes(segments)
     )
 
 
+cdef inline size_t arena_slice_bytes(uint64_t slices, size_t page) noexcept nogil:
+    # The tables that have an entry per slice: opened with the segments.
+    return (
+        slices * (sizeof(Span) + RT_SLICE_WORDS * sizeof(uint64_t) + sizeof(uint32_t)) + 3 * page
+    )
+
+
+cdef inline int arena_open_part(char* table, size_t entry, uint64_t first, uint64_t end, size_t page) noexcept nogil:
+    # Make entries [first, end) of a table accessible, in whole pages.
+    cdef size_t low = (<size_t>table + first * entry) & ~(page - 1)
+    cdef size_t high = (<size_t>table + end * entry + page - 1) & ~(page - 1)
+    return rt_os_open(<void*>low, high - low)
+
+
+cdef inline int arena_open_tables(Arena* a, uint64_t slices) noexcept nogil:
+    # Make the per-slice tables accessible for slices below `slices`, in steps; 0 on success. Doing it twice is harmless.
+    cdef uint64_t first = rt_load_acquire_u64(&a.slice_count)
+    cdef uint64_t seen = first
+    if slices <= first:
+        return 0
+    slices = (slices + TABLE_STEP - 1) // TABLE_STEP * TABLE_STEP
+    if slices > a.slice_limit:
+        slices = a.slice_limit
+    if (
+        arena_open_part(<char*>a.spans, sizeof(Span), first, slices, a.page_bytes)
+        or arena_open_part(<char*>a.bits, RT_SLICE_WORDS * sizeof(uint64_t), first, slices, a.page_bytes)
+        or arena_open_part(<char*>a.tags, sizeof(uint32_t), first, slices, a.page_bytes)
+    ):
+        return -1
+    # Only upwards: another thread may have opened more.
+    while seen < slices and not rt_swap_if_u64(&a.slice_count, &seen, slices):
+        pass
+    return 0
+
+
+cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil:
+    # The page heap's hook: open segments, or give one up again. 0 on success.
+    cdef Arena* a = <Arena*>context
+    cdef char* p = a.base + first * RT_SEGMENT_BYTES
+    if not open:
+        rt_os_unmap(p, count * RT_SEGMENT_BYTES)
+        return 0
+    if arena_open_tables(a, <uint64_t>(first + count) * SEGMENT_SLICES):
+        return -1
+    return rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES)
+
+
 cdef inline char* arena_reserve(size_t bytes) noexcept nogil:
-    # A lazily backed range of `bytes`, aligned to a segment; NULL when the kernel refuses.
-    cdef char* p = <char*>rt_os_map(bytes + RT_SEGMENT_BYTES)
+    # A range of `bytes` without access, aligned to a segment; NULL when the kernel refuses.
+    cdef char* p = <char*>rt_os_reserve(bytes + RT_SEGMENT_BYTES)
     cdef size_t misfit
     if p == NULL:
         return NULL
@@ -98,42 +144,47 @@ cdef inline cold_int arena_open_sized(Arena* a, size_t bytes, bint on_demand, ui
     # Open an arena of exactly `bytes` (a multiple of the segment size); 1, or 0 with nothing kept.
     cdef uint64_t slices = bytes >> RT_SLICE_SHIFT
     cdef uint32_t segments = <uint32_t>(slices // SEGMENT_SLICES)
-    cdef size_t table_bytes = arena_table_bytes(slices, heap_limit)
+    cdef size_t page = rt_os_page_size()
+    cdef size_t fixed_bytes = arena_fixed_bytes(segments, heap_limit)
+    cdef size_t slice_bytes = arena_slice_bytes(slices, page)
     cdef char* base = arena_intend(bytes) if on_demand else arena_reserve(bytes)
-    cdef char* table
-    if base == NULL:
-        return 0
-    table = <char*>rt_os_map(table_bytes)
-    if table == NULL:
-        if not on_demand:
+    cdef char* fixed_ = <char*>rt_os_map(fixed_bytes)
+    cdef char* table = <char*>rt_os_reserve(slice_bytes)
+    if base == NULL or fixed_ == NULL or table == NULL:
+        if base != NULL and not on_demand:
             rt_os_unmap(base, bytes)
+        if fixed_ != NULL:
+            rt_os_unmap(fixed_, fixed_bytes)
+        if table != NULL:
+            rt_os_unmap(table, slice_bytes)
         return 0
     # Huge pages would make the first touch of each table cost 2 MiB.
-    rt_os_huge_pages(table, table_bytes, False)
-    rt_os_name(table, table_bytes, b"rtmalloc tables")
+    rt_os_huge_pages(fixed_, fixed_bytes, False)
+    rt_os_huge_pages(table, slice_bytes, False)
+    rt_os_name(fixed_, fixed_bytes, b"rtmalloc tables")
+    rt_os_name(table, slice_bytes, b"rtmalloc tables")
     if not on_demand:
         rt_os_huge_pages(base, bytes, False)
         rt_os_name(base, bytes, b"rtmalloc")
     memset(a, 0, sizeof(Arena))
-    a.metadata_bytes = table_bytes
-    a.page_bytes = rt_os_page_size()
+    a.metadata_bytes = fixed_bytes + slice_bytes
+    a.page_bytes = page
     a.on_demand = on_demand
     a.heap_limit = heap_limit
-    # Largest alignment first: mailboxes and spans are whole cache lines.
-    a.mailboxes = table
-    table += <size_t>(heap_limit + 1) * MAILBOX_BYTES
+    a.slice_limit = slices
+    a.base = base
+    # Mailboxes and spans are whole cache lines, and mappings begin on one.
+    a.mailboxes = fixed_
+    fixed_ += <size_t>(heap_limit + 1) * MAILBOX_BYTES
+    page_heap_open(&a.pages, base, segments, on_demand, <Segment*>fixed_, fixed_ + segments * sizeof(Segment))
+    a.pages.hook = arena_segments
+    a.pages.hook_context = a
     a.spans = <Span*>table
     table += slices * sizeof(Span)
     a.bits = <uint64_t*>table
     table += slices * RT_SLICE_WORDS * sizeof(uint64_t)
     a.tags = <uint32_t*>table
-    table += slices * sizeof(uint32_t)
-    page_heap_open(
-        &a.pages, base, segments, on_demand, <Segment*>table, table + segments * sizeof(Segment)
-    )
-    a.base = base
-    a.slice_count = slices
-    return 1
+    return arena_open_tables(a, 1) == 0
 
 
 cdef inline cold_int arena_open(Arena* a) noexcept nogil:
@@ -162,7 +213,7 @@ cdef inline cold_int arena_open(Arena* a) noexcept nogil:
 
 
 cdef inline uint64_t arena_slice_of(const Arena* a, const void* p) noexcept nogil:
-    # Number of the slice of `p`; not below slice_count when `p` lies outside.
+    # Number of the slice of `p`; not below slice_count when `p` lies outside of what is in use.
     return (<size_t>p - <size_t>a.base) >> RT_SLICE_SHIFT
 
 

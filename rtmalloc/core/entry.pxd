@@ -8,8 +8,9 @@ from libc.string cimport memcpy, memset
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
 from rtmalloc.core.attributes cimport cold_int, cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
 from rtmalloc.core.large cimport (
@@ -74,7 +75,7 @@ cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef uint32_t code
     cdef Bin* b
-    if unlikely(slice >= a.slice_count):
+    if unlikely(slice >= rt_load_relaxed_u64(&a.slice_count)):
         free_outside(p)
         return
     code = tag_of_slice(a, slice) - h.tag_base
@@ -116,6 +117,7 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         heap_epoch(h, now)
         store_epoch(h.store, h, now)
     purge_tick(h.store, &allocator().purge, h, now)
+    background_tick(&allocator().background, h.store, &allocator().purge)
 
 
 cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
@@ -278,7 +280,7 @@ cdef inline size_t block_bytes(const void* p) noexcept nogil:
     cdef Arena* a = &allocator().store.arena
     cdef uint64_t slice = arena_slice_of(a, p)
     cdef uint32_t code
-    if slice >= a.slice_count:
+    if slice >= rt_load_relaxed_u64(&a.slice_count):
         return giant_bytes(&allocator().giants, p)
     code = tag_code(tag_of_slice(a, slice))
     if code == TAG_LARGE:
@@ -370,7 +372,7 @@ cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
     cdef size_t before
     if p == NULL:
         return rt_malloc(bytes)
-    if slice >= a.store.arena.slice_count:
+    if slice >= rt_load_relaxed_u64(&a.store.arena.slice_count):
         return realloc_outside(p, bytes)
     code = tag_code(tag_of_slice(&a.store.arena, slice))
     if code == TAG_LARGE:

@@ -11,6 +11,7 @@ from libc.string cimport memset
 from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u64, rt_store_relaxed_u8
 from rtmalloc.core.attributes cimport cold_void
+from rtmalloc.core.background cimport BACKGROUND_NONE
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take
@@ -106,7 +107,7 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
         h.bins[c].head = NULL
         while p != NULL:
             slice = arena_slice_of(&a.store.arena, p)
-            if slice >= a.store.arena.slice_count or tag_class(tag_of_slice(&a.store.arena, slice)) != c:
+            if slice >= rt_load_relaxed_u64(&a.store.arena.slice_count) or tag_class(tag_of_slice(&a.store.arena, slice)) != c:
                 break
             batch.span = object_locate(&a.store.arena, p, &object_)
             if batch.span == NULL:
@@ -150,6 +151,9 @@ cdef inline void fork_child() noexcept nogil:
     lock_renew(&a.purge.lock)
     lock_renew(&a.late_lock)
     lock_renew(&a.opening)
+    # The background thread stayed behind; the next tick starts one here.
+    a.background.state = BACKGROUND_NONE
+    a.background.asleep = 0
     for i in range(1, a.store.heap_count + 1):
         if (<Heap*>a.store.heaps[i]).live:
             mailbox_open(mailbox_of(&a.store.arena, i))

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
 from rtmalloc.core.attributes cimport cold_int
 from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc
 from rtmalloc.core.large cimport giant_bytes
@@ -43,7 +43,7 @@ cdef enum:
 
 cdef inline bint hook_is_ours(const void* p) noexcept nogil:
     cdef const Arena* a = &allocator().store.arena
-    return arena_slice_of(a, p) < a.slice_count or giant_bytes(&allocator().giants, p) != 0
+    return arena_slice_of(a, p) < rt_load_relaxed_u64(&a.slice_count) or giant_bytes(&allocator().giants, p) != 0
 
 
 cdef inline void* hook_malloc(int domain, size_t bytes) noexcept nogil:

@@ -36,7 +36,7 @@ cdef inline slow_pointer large_take(Store* store, size_t bytes, size_t alignment
     cdef uint32_t slices, slice
     cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
     cdef Span* s
-    if bytes > (a.slice_count << RT_SLICE_SHIFT) or alignment > (a.slice_count << RT_SLICE_SHIFT):
+    if bytes > (a.slice_limit << RT_SLICE_SHIFT) or alignment > (a.slice_limit << RT_SLICE_SHIFT):
         return NULL
     slices = slices_of(bytes)
     slice = page_heap_take_aligned(&a.pages, slices, step)
@@ -94,7 +94,7 @@ cdef inline bint large_resize(Store* store, uint32_t slice, size_t bytes) noexce
     # Make the block at `slice` fit `bytes` where it stands: its tail is given back, or free slices behind it are taken.
     cdef Span* s = &store.arena.spans[slice]
     cdef uint32_t wanted
-    if bytes > (store.arena.slice_count << RT_SLICE_SHIFT):
+    if bytes > (store.arena.slice_limit << RT_SLICE_SHIFT):
         return False
     wanted = slices_of(bytes)
     if wanted < s.slices:

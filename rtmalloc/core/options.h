@@ -26,6 +26,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(stats_at_exit, 0, 0, 1, "", "1: print the counters to stderr when the process exits")                          \
     X(purge_adaptive, 1, 0, 1, "", "1: the delay grows (16-fold at most) while purged memory is wanted back soon")     \
     X(page_return_ms, 250, -1, 3600000, "ms", "empty pages of spans nobody draws from go back after so long; -1 never") \
+    X(background_thread, 0, 0, 1, "", "1: a thread of our own purges when the program calls us no more")                \
     X(remap_kib, 1024, 64, 1073741824, "KiB", "a block that realloc grows beyond this moves by page tables, not by copy")
 
 enum {

@@ -19,6 +19,7 @@ cdef extern from "options.h" nogil:
         RT_OPTION_idle_epochs
         RT_OPTION_dirty_decay_ms
         RT_OPTION_muzzy_decay_ms
+        RT_OPTION_background_thread
         RT_OPTION_purge_adaptive
         RT_OPTION_page_return_ms
         RT_OPTION_python

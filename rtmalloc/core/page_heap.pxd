@@ -12,7 +12,6 @@ from rtmalloc.core.bitmap cimport (
     run_length, run_level,
 )
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
-from rtmalloc.core.platform cimport rt_os_map_at, rt_os_unmap
 from rtmalloc.core.segment cimport (
     SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
 )
@@ -28,13 +27,18 @@ cdef enum:
     SUMMARY_DIRTY = 1          # ... or of free slices that are dirty, hence resident
     PAGE_HEAP_PROBES = 16      # segments tried at the level that only may fit, before the level that must
 
+# Make the memory of segments [first, first + count) accessible (`open`) or give it up; 0 on success.
+ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil
+
 cdef struct PageHeap:
     Lock lock
     uint32_t opened            # segments [0, opened) have been in use; beyond them all is untouched (read relaxed
                                # without the lock)
     uint32_t limit             # segments that the arena has
-    bint on_demand             # segments are mapped when they are opened (a process with an address-space limit)
+    bint on_demand             # address space is scarce: idle segments are given up
     char* base                 # address of slice 0
+    segments_hook hook         # called without the lock; NULL when all memory is accessible already
+    void* hook_context
     Segment* segments          # [limit]
     uint64_t* summary[2][RUN_LEVELS]  # [SUMMARY_*][j]: bit s = segment s has a run of at least 2**j slices
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
@@ -135,24 +139,24 @@ cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t cou
 
 
 cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept nogil:
-    # Open `segments` further segments in a row. Called with the lock held, which it drops for the system call of an
-    # arena that maps on demand: the numbers are reserved first, and the segments appear when they are mapped.
+    # Open `segments` further segments in a row. Called with the lock held, which it drops for the system call: the numbers
+    # are reserved first, and the segments appear when their memory is there.
     # Returns 1 when it opened them, 0 when the arena is at its end or the kernel refuses.
     cdef uint32_t first = ph.opened
     cdef uint32_t s
-    cdef size_t bytes = <size_t>segments * SEGMENT_SLICES * RT_SLICE_BYTES
+    cdef int failed
     if segments > ph.limit - first:
         return 0
     rt_store_relaxed_u32(&ph.opened, first + segments)
-    if ph.on_demand:
+    if ph.hook != NULL:
         lock_drop(&ph.lock)
-        if rt_os_map_at(ph.base + <size_t>first * SEGMENT_SLICES * RT_SLICE_BYTES, bytes) != 0:
-            lock_take(&ph.lock)
-            # Nobody has opened more meanwhile: hand the numbers back, so that a later try finds them.
+        failed = ph.hook(ph.hook_context, first, segments, True)
+        lock_take(&ph.lock)
+        if failed:
+            # If nobody has opened more meanwhile, hand the numbers back, so that a later try finds them.
             if ph.opened == first + segments:
                 rt_store_relaxed_u32(&ph.opened, first)
             return 0
-        lock_take(&ph.lock)
     for s in range(first, first + segments):
         rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
         ph.segments[s].free = ~<uint64_t>0
@@ -163,15 +167,15 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
 cdef inline bint page_heap_reopen(PageHeap* ph) noexcept nogil:
     # Map one segment again that was unmapped when it was idle. Called with the lock held, which it drops meanwhile.
     cdef uint32_t s
-    cdef int result
+    cdef int failed
     for s in range(ph.opened):
         if ph.segments[s].mapped == 0:
             # Claimed before the lock is dropped.
             rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
             lock_drop(&ph.lock)
-            result = rt_os_map_at(ph.base + <size_t>s * SEGMENT_SLICES * RT_SLICE_BYTES, SEGMENT_SLICES * RT_SLICE_BYTES)
+            failed = ph.hook(ph.hook_context, s, 1, True)
             lock_take(&ph.lock)
-            if result != 0:
+            if failed:
                 rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
                 return False
             ph.segments[s].free = ~<uint64_t>0
@@ -186,7 +190,7 @@ cdef inline slow_int page_heap_unmap_idle(PageHeap* ph) noexcept nogil:
     cdef uint32_t s
     cdef int count = 0
     cdef Segment* segment
-    if not ph.on_demand:
+    if not ph.on_demand or ph.hook == NULL:
         return 0
     lock_take(&ph.lock)
     for s in range(ph.opened):
@@ -200,7 +204,7 @@ cdef inline slow_int page_heap_unmap_idle(PageHeap* ph) noexcept nogil:
             segment.purged = 0
             page_heap_note(ph, s)
             lock_drop(&ph.lock)
-            rt_os_unmap(ph.base + <size_t>s * SEGMENT_SLICES * RT_SLICE_BYTES, SEGMENT_SLICES * RT_SLICE_BYTES)
+            ph.hook(ph.hook_context, s, 1, False)
             lock_take(&ph.lock)
             rt_store_relaxed_u32(&segment.mapped, 0)
             count += 1
@@ -298,7 +302,7 @@ cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_
                 page_heap_mark(ph, slice[0], count, 0)
                 return 1
         need = (count - tail + SEGMENT_SLICES - 1) // SEGMENT_SLICES
-        if ph.on_demand and count <= SEGMENT_SLICES and page_heap_reopen(ph):
+        if ph.on_demand and ph.hook != NULL and count <= SEGMENT_SLICES and page_heap_reopen(ph):
             continue
         if not page_heap_grow(ph, need):
             return 0

@@ -37,7 +37,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* Zeroed, readable and writable memory at any address, not counted against overcommit until touched; NULL on failure.
+/* Zeroed, readable and writable memory at any address; NULL on failure.
  * errno is the caller's: a failed attempt leaves it as it was. */
 static inline void *rt_os_map(size_t bytes) {
     int saved = errno;
@@ -46,7 +46,22 @@ static inline void *rt_os_map(size_t bytes) {
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* The same at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know
+/* Addresses without memory: neither charged nor locked nor dumped, until rt_os_open makes them accessible. */
+static inline void *rt_os_reserve(size_t bytes) {
+    int saved = errno;
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Make part of a reservation accessible; 0 on success. */
+static inline int rt_os_open(void *p, size_t bytes) {
+    int saved = errno, r = mprotect(p, bytes, PROT_READ | PROT_WRITE);
+    errno = saved;
+    return r;
+}
+
+/* Zeroed, readable and writable memory at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know
  * MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
 static inline int rt_os_map_at(void *where, size_t bytes) {
     int saved = errno;
@@ -89,12 +104,6 @@ static inline int rt_os_populate(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_POPULATE_WRITE);
     errno = saved;
     return r;
-}
-
-static inline void rt_os_protect(void *p, size_t bytes, int accessible) {
-    int saved = errno;
-    mprotect(p, bytes, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
-    errno = saved;
 }
 
 /* Move or grow a mapping of its own; NULL on failure, the old one then untouched. */

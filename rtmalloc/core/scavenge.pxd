@@ -92,7 +92,7 @@ cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil
     cdef uint32_t i
     for i in range(count if count < MAIL_HEAPS else MAIL_HEAPS):
         id = id + 1 if id < count else 1
-        if id != reader.id and mailbox_has_mail(mailbox_of(&store.arena, id)):
+        if (reader == NULL or id != reader.id) and mailbox_has_mail(mailbox_of(&store.arena, id)):
             heap_evict(store, reader, <Heap*>store.heaps[id])
     rt_store_relaxed_u32(&store.mail_cursor, id)
 

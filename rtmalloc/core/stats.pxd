@@ -36,7 +36,8 @@ cdef struct Stats:
     uint64_t allocated         # in blocks that programs hold, at their usable size (objects in bins count as held)
     uint64_t cached            # capacity granted to all bins: an upper bound of what they hold
     uint64_t active            # slices and mappings in use
-    uint64_t dirty             # free slices that may be resident
+    uint64_t dirty             # free slices that may be resident, muzzy ones included
+    uint64_t muzzy             # free slices given to the kernel by MADV_FREE: it takes them when it needs memory
     uint64_t resident          # pages of arena and giants that the kernel has backed
     uint64_t metadata          # resident pages of the tables, and heaps
     uint64_t reserved          # address space of the arena
@@ -111,10 +112,12 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     lock_take(&a.store.arena.pages.lock)
     st.active = (a.store.arena.pages.used_slices << RT_SLICE_SHIFT) + st.giants
     st.dirty = a.store.arena.pages.dirty_slices << RT_SLICE_SHIFT
+    for i in range(a.store.arena.pages.opened):
+        st.muzzy += rt_count_bits(a.store.arena.pages.segments[i].muzzy) << RT_SLICE_SHIFT
     lock_drop(&a.store.arena.pages.lock)
     st.resident = rt_os_resident(a.store.arena.base, opened, page) + st.giants
     st.metadata = stats_metadata(a)
-    st.reserved = a.store.arena.slice_count << RT_SLICE_SHIFT
+    st.reserved = a.store.arena.slice_limit << RT_SLICE_SHIFT
     st.purge_calls = a.purge.calls
     st.purged = a.purge.slices << RT_SLICE_SHIFT
     st.return_calls = a.purge.spans.calls

@@ -3,7 +3,7 @@
 #ifndef RT_STATS_NAMES_H
 #define RT_STATS_NAMES_H
 static const char *const rt_stats_names[] = {
-    "allocated", "cached", "active", "dirty", "resident", "metadata", "reserved", "giants", "spans", "large_blocks",
+    "allocated", "cached", "active", "dirty", "muzzy", "resident", "metadata", "reserved", "giants", "spans", "large_blocks",
     "threads", "heaps", "purge_calls", "purged", "return_calls", "returned",
     "return_raced", "wanted_back", "spans_formed", "spans_released", "transfer_hits", "transfer_misses",
     "adopted", "abandoned", "remaps", "spans_retired",

@@ -5,6 +5,7 @@ from libc.string cimport memset
 from rtmalloc.core.arena cimport arena_open
 from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
+from rtmalloc.core.background cimport Background
 from rtmalloc.core.heap cimport BEAT_MOST, Heap, heap_disown
 from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
@@ -44,6 +45,7 @@ cdef struct Allocator:
     Store store
     Giants giants
     Purge purge
+    Background background
     uint32_t ready             # 1 when all else may be used
     Lock opening               # held while the allocator is set up
     Lock heaps_lock            # guards what follows

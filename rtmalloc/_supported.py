@@ -1,0 +1,31 @@
+"""Ends the import with one clear sentence where rtmalloc cannot work. Imported first; must parse on any Python 3."""
+
+from __future__ import annotations
+
+import sys
+
+
+def _refuse(reason: str, cause: BaseException | None = None) -> None:
+    """End the import with a sentence; on the command line, with that sentence alone and status 1."""
+    # runpy imports this package while sys.argv[0] is still "-m"; the console script has its own name there.
+    if sys.argv[:1] == ["-m"] or (sys.argv and sys.argv[0].endswith("/rtmalloc")):
+        raise SystemExit("rtmalloc: " + reason)
+    raise ImportError("rtmalloc: " + reason) from cause
+
+
+_version = sys.version.split()[0]
+if sys.implementation.name != "cpython" or sys.version_info < (3, 10):
+    _refuse("needs CPython 3.10 or later, this is " + sys.implementation.name + " " + _version)
+try:
+    from rtmalloc import _core  # noqa: F401  # the first import of it, so that its failure is told here
+except ImportError as error:
+    if "static TLS" in str(error):
+        _refuse(
+            "too many libraries with static thread-local storage are loaded: import rtmalloc first, or start the program "
+            "with `python -m rtmalloc`",
+            error,
+        )
+    _refuse(
+        "has no extension module for CPython " + _version + " (" + str(error) + "): install it with this interpreter",
+        error,
+    )
