@@ -82,7 +82,9 @@ def _bootstrap_median(values: Sequence[float]) -> tuple[float, float]:
             method="percentile",
             rng=np.random.default_rng(SEED),
         ).confidence_interval
-    return float(interval.low), float(interval.high)
+    # Interpolated percentiles can leave the data by a last digit.
+    low, high = np.clip([interval.low, interval.high], data.min(), data.max())
+    return float(low), float(high)
 
 
 def summarise(values: Sequence[float]) -> Summary:

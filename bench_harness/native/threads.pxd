@@ -139,7 +139,7 @@ cdef inline void crew_run(Crew* crew) noexcept nogil:
     With `ops` the window reaches from the start to the end of the last worker.
     """
     cdef Cell* cell = crew.cell
-    cdef long before = 0, deadline
+    cdef long before
     if cell.ops != 0:
         # The window begins before the threads do: a first thread may be far on when the last one starts.
         window_begin(cell)
@@ -148,11 +148,11 @@ cdef inline void crew_run(Crew* crew) noexcept nogil:
         window_end(cell, crew_done(crew), -1)
         return
     crew_start(crew)
-    deadline = now_ns() + <long>(cell.warmup * 1e9)
-    sleep_until_ns(deadline)
+    sleep_until_ns(now_ns() + <long>(cell.warmup * 1e9))
     before = crew_done(crew)
     window_begin(cell)
-    sleep_until_ns(deadline + <long>(cell.seconds * 1e9))
+    # From the real beginning: on a busy machine we may have woken late, and the window must not be shorter for it.
+    sleep_until_ns(cell.began.at_ns + <long>(cell.seconds * 1e9))
     window_end(cell, crew_done(crew) - before, -1)
     atomic_write(&crew.stop, 1)
     crew_join(crew)

@@ -57,12 +57,19 @@ def test_it_runs_and_reports(
     if threads > most_threads(workloads[name]):
         threads = 1
     preload = cells[library] if library else None
-    report = run(cells[name], "seconds=0.03", "warmup=0", f"threads={threads}", *SMALL.get(name, []), preload=preload)
+    report = run(cells[name], "ops=300", f"threads={threads}", *SMALL.get(name, []), preload=preload)
     assert report["workload"] == name
     assert report["operations"] > 0 and report["seconds"] > 0
     assert report["peak_rss_bytes"] >= report["window_rss_bytes"] > 0
     served = Path(report["malloc_object"]).name
     assert served == (library or "libc.so.6")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("burst", "phases", "threadchurn")])
+def test_the_window_lasts_as_long_as_it_was_told_to(cells: dict[str, Path], name: str) -> None:
+    report = run(cells[name], "seconds=0.1", "warmup=0.05", "threads=2", *SMALL.get(name, []))
+    assert report["seconds"] >= 0.1
+    assert report["ended_ns"] - report["began_ns"] == pytest.approx(report["seconds"] * 1e9)
 
 
 @pytest.mark.parametrize("name", NAMES)

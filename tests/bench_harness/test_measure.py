@@ -145,10 +145,10 @@ def test_the_users_environment_does_not_reach_the_cell(
 
 
 def test_an_entry_has_the_numbers_and_a_failure_its_reason(make_plan: Callable[..., Plan], known: Allocator) -> None:
-    plan = make_plan(values={"live": "200"})
+    plan = make_plan(values={"live": "200", "ops": "1000"})
     good = run_cell(Cell(plan.groups[0], plan.contenders[0], 0), plan, "m")
     assert good["status"] == "ok" and good["throughput"] > 0 and good["overhead"] > 1
-    assert good["label"] == "churn:live=200" and good["parameters"]["live"] == 200
+    assert good["label"] == "churn:live=200,ops=1000" and good["parameters"]["live"] == 200
     gone = replace(known, path=Path("/nowhere/lib.so"))
     bad = run_cell(Cell(plan.groups[0], Contender("known", gone, NATIVE), 0), plan, "m")
     assert bad["status"] == "failed" and "/nowhere/lib.so" in bad["reason"]

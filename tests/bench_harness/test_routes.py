@@ -28,7 +28,7 @@ def test_every_python_workload_runs(
     make_plan: Callable[..., Plan], allocators: dict[str, Allocator], name: str
 ) -> None:
     values = {"idle": "0.3", "documents": "500"} if name == "service" else {}
-    plan = make_plan(name, values)
+    plan = make_plan(name, values, seconds=0.3)
     entry = run(plan, Contender("pymalloc", allocators["glibc"], "pymalloc"))
     assert entry["status"] == "ok", entry["reason"]
     assert entry["operations"] and isinstance(entry["peak_rss_bytes"], int) and entry["peak_rss_bytes"] > 5 << 20

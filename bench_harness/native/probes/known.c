@@ -7,6 +7,7 @@
  * two runs: no fragmentation, no cache, no decay. Larger blocks are mappings. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static void *map(size_t n) {
 
 static void *slot_take(void) {
     char *p;
-    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE)) { }
+    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE)) sched_yield();
     if (!at && (at = map(REGION))) {
         fat = number("KNOWN_FAT_BYTES");
         spin_ns = (long)number("KNOWN_SPIN_NS");
@@ -70,7 +71,7 @@ static void *slot_take(void) {
 }
 
 static void slot_give(void *p) {
-    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE)) { }
+    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE)) sched_yield();
     ((Slot *)p)->next = empty;
     empty = p;
     __atomic_clear(&lock, __ATOMIC_RELEASE);
