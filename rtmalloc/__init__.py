@@ -7,41 +7,34 @@ interpreter over to it. :func:`status` and :func:`verify` tell whether it is act
 
 from __future__ import annotations
 
-import sys
-from typing import NoReturn
-
-
-def _cannot_be_used(reason: str, cause: BaseException | None = None) -> NoReturn:
-    """End the import with one sentence; on the command line, with that sentence alone."""
-    # runpy imports this package while sys.argv[0] is still "-m"; the console script has its own name there.
-    if sys.argv[:1] == ["-m"] or (sys.argv and sys.argv[0].endswith("/rtmalloc")):
-        raise SystemExit(f"rtmalloc: {reason}")
-    raise ImportError(f"rtmalloc: {reason}") from cause
-
-
-if sys.implementation.name != "cpython" or sys.version_info < (3, 10):
-    _cannot_be_used(f"needs CPython 3.10 or later, this is {sys.implementation.name} {sys.version.split()[0]}")
-try:
-    from rtmalloc import _core  # noqa: F401  # the first import of it, so that a failure is told here
-except ImportError as error:
-    if "static TLS" in str(error):
-        _cannot_be_used(
-            "too many libraries with static thread-local storage are loaded: import rtmalloc first, or use the launcher "
-            "(python -m rtmalloc)",
-            error,
-        )
-    _cannot_be_used(
-        f"has no extension module for CPython {sys.version.split()[0]} ({error}): install it with this interpreter's pip",
-        error,
-    )
-
-from rtmalloc._install import InstallError, Status, Verification, disable, enable, install, status, verify
+from rtmalloc import _supported  # noqa: F401  # first: it ends the import with a sentence where nothing else can work
+from rtmalloc._install import InstallError, Status, disable, enable, install, status
 from rtmalloc._library import library_path
-from rtmalloc._options import Option, configure, options
-from rtmalloc._stats import ClassStats, Stats, bytes_allocated, stats, trim
-from rtmalloc._stats_file import StatsFileError, stats_file
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from rtmalloc._options import Option, configure, options
+    from rtmalloc._stats import ClassStats, Stats, bytes_allocated, stats, trim
+    from rtmalloc._stats_file import StatsFileError, stats_file
+    from rtmalloc._verify import Verification, verify
 
 __version__ = "0.1.0"
+
+# What needs dataclasses, json or ctypes comes with its first use: importing rtmalloc and install() stay under 5 ms.
+_LATER = {
+    "ClassStats": "_stats",
+    "Option": "_options",
+    "Stats": "_stats",
+    "StatsFileError": "_stats_file",
+    "Verification": "_verify",
+    "bytes_allocated": "_stats",
+    "configure": "_options",
+    "options": "_options",
+    "stats": "_stats",
+    "stats_file": "_stats_file",
+    "trim": "_stats",
+    "verify": "_verify",
+}
 
 __all__ = [
     "ClassStats",
@@ -64,3 +57,19 @@ __all__ = [
     "trim",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name from the module that has it, once."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, also those not fetched yet."""
+    return sorted({*globals(), *_LATER})

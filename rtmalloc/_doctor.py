@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rtmalloc import _core, _options
+from rtmalloc import _core, _option_text
 from rtmalloc._install import SWITCH, other_hooks, tracemalloc_is_tracing
 from rtmalloc._launch import LaunchError, environment, why_not_preloadable
 from rtmalloc._library import library_path
@@ -83,12 +83,12 @@ def check_switch() -> Finding:
 
 def check_options() -> Finding:
     """``RTMALLOC_OPTIONS`` holds only what the allocator takes."""
-    text = os.environ.get(_options.VARIABLE, "")
+    text = os.environ.get(_option_text.VARIABLE, "")
     try:
-        values = _options.parse(text)
+        values = _option_text.parse(text)
     except ValueError as error:
         return Finding("options", PROBLEM, str(error), "correct the value; `rtmalloc options` lists them all")
-    return Finding("options", OK, f"{_options.VARIABLE} sets {', '.join(values) if values else 'nothing'}")
+    return Finding("options", OK, f"{_option_text.VARIABLE} sets {', '.join(values) if values else 'nothing'}")
 
 
 def check_pythonmalloc() -> Finding:
@@ -155,7 +155,7 @@ def check_other_preloads() -> Finding:
 
 def check_loader() -> Finding:
     """The loader ignores ``LD_PRELOAD`` for privileged and for static programs."""
-    reason = why_not_preloadable(Path(os.path.realpath(sys.executable)))
+    reason = why_not_preloadable(os.path.realpath(sys.executable))
     if reason:
         return Finding("loader", PROBLEM, f"{sys.executable} {reason}", "use install(), which needs no loader")
     return Finding("loader", OK, f"preloads into {sys.executable}")

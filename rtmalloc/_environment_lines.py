@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from rtmalloc import _options
+from rtmalloc import _option_text
 from rtmalloc._launch import preload_value
 
 
@@ -63,6 +63,6 @@ def lines_for(format: str, options: str = "") -> list[str]:
     """
     variables = {"LD_PRELOAD": preload_value(None)}
     if options:
-        _options.parse(options)
-        variables[_options.VARIABLE] = options
+        _option_text.parse(options)
+        variables[_option_text.VARIABLE] = options
     return FORMATS[format](variables)

@@ -1,19 +1,23 @@
-"""Moving a running interpreter to rtmalloc, and telling what arrives there."""
+"""Moving a running interpreter to rtmalloc. Imports nothing slow: a service does this at its very start."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from rtmalloc import _core
 
-_DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
-_ALL_DOMAINS = frozenset(_DOMAIN_BITS)
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
+_ALL_DOMAINS = frozenset(DOMAIN_BITS)
 
 SWITCH = "RTMALLOC"
 """Environment variable that keeps rtmalloc out when it is ``0``: :func:`install` and the launcher then do nothing."""
+
+STATS_FILE = "RTMALLOC_STATS_FILE"
+"""Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
 SMALL_BYTES = 64
 """What a probe of a domain asks for: pymalloc serves it without malloc, so it shows who serves small objects."""
@@ -23,9 +27,10 @@ class InstallError(RuntimeError):
     """rtmalloc cannot take over this interpreter's allocations; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
 class Status:
-    """Whether and how rtmalloc serves this process."""
+    """Whether and how rtmalloc serves this process. A plain class: dataclasses take longer to import than rtmalloc."""
+
+    __slots__ = ("active", "domains", "library", "route")
 
     active: bool
     """Whether any Python domain or malloc itself is served by rtmalloc now."""
@@ -36,24 +41,22 @@ class Status:
     library: str
     """Path of the file whose allocator is used."""
 
+    def __init__(self, *, active: bool, route: str, domains: frozenset[str], library: str) -> None:
+        self.active = active
+        self.route = route
+        self.domains = domains
+        self.library = library
 
-@dataclass(frozen=True)
-class Verification:
-    """Which ways of asking for memory end at rtmalloc, each found out by asking."""
+    def __repr__(self) -> str:
+        domains = "{" + ", ".join(sorted(self.domains)) + "}"
+        return f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r})"
 
-    entries: dict[str, bool]
-    """``malloc``, ``calloc``, ``realloc``, ``posix_memalign`` of the C library; ``raw``, ``mem``, ``obj`` of Python,
-    each for a small and, as ``raw-large`` and so on, for a large block; ``numpy`` when it has been imported."""
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Status):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all of them do."""
-        return all(self.entries.values())
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Names of those that do not."""
-        return tuple(name for name, arrives in self.entries.items() if not arrives)
+    __hash__ = None  # type: ignore[assignment]  # a snapshot, and not frozen
 
 
 def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> Status:
@@ -62,7 +65,8 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
     CPython's own objects are in the domain ``obj``, lists' and dicts' storage in ``mem``, and what is allocated without
     the interpreter's lock (numpy's arrays from 2.5 on) in ``raw``. Extensions mix ``mem`` and ``obj``, so they go
     together. Calling it again changes nothing. There is no uninstall: blocks of rtmalloc would be freed by an allocator
-    that does not know them; see :func:`disable`. The variable ``RTMALLOC=0`` turns it into a no-op.
+    that does not know them; see :func:`disable`. The variable ``RTMALLOC=0`` turns it into a no-op, and
+    ``RTMALLOC_STATS_FILE`` makes it call :func:`rtmalloc.stats_file`.
 
     Args:
         domains: ``"auto"``, ``{"raw"}`` or ``{"raw", "mem", "obj"}``. ``"auto"`` takes all three, or ``raw`` alone on a
@@ -79,7 +83,7 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
         ValueError: for other sets of domains.
     """
     wanted = _domains_wanted(domains)
-    bits = sum(_DOMAIN_BITS[name] for name in wanted)
+    bits = sum(DOMAIN_BITS[name] for name in wanted)
     if os.environ.get(SWITCH) == "0":
         return status()
     missing = bits & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES))
@@ -94,6 +98,10 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
                 "another allocator was chosen over rtmalloc when this interpreter started (PYTHONMALLOC, -X dev, or a "
                 "second Py_Initialize): hooks that were replaced cannot be set again. Unset PYTHONMALLOC"
             )
+    if os.environ.get(STATS_FILE):
+        from rtmalloc._stats_file import start_from_environment
+
+        start_from_environment()
     return status()
 
 
@@ -147,8 +155,8 @@ def _refuse_over_other_hooks() -> None:
         )
     if others:
         raise InstallError(
-            f"{', '.join(others)} has hooked Python's allocators: if it takes its hooks away later, the next free of an "
-            "rtmalloc block crashes. Install rtmalloc before it, or with force=True when it keeps its hooks for good"
+            f"{', '.join(others)} has hooked Python's allocators: if it takes its hooks away later, the next free of "
+            "an rtmalloc block crashes. Install rtmalloc before it, or with force=True when it keeps its hooks for good"
         )
 
 
@@ -174,24 +182,8 @@ def enable() -> None:
 def status() -> Status:
     """Whether and how rtmalloc serves this process now; finds out by asking each domain for one small block."""
     bits = _core.domains_arriving(SMALL_BYTES)
-    names = frozenset(name for name, bit in _DOMAIN_BITS.items() if bits & bit)
+    names = frozenset(name for name, bit in DOMAIN_BITS.items() if bits & bit)
     preloaded = _core.is_preloaded()
     installed = bool(names) or bool(_core.hooks_active_now())
     route = "preload" if preloaded else "install" if installed else "none"
     return Status(active=preloaded or bool(names), route=route, domains=names, library=_core.location())
-
-
-def verify() -> Verification:
-    """Find out which ways of asking for memory end at rtmalloc, by asking for a block in each and looking whose it is.
-
-    Imports :mod:`ctypes`. Under the launcher all entries are true; after :func:`install` those of the C library are not.
-    """
-    from rtmalloc import _probe
-
-    entries = _probe.c_library_entries()
-    for suffix, size in (("", SMALL_BYTES), ("-large", _probe.LARGE_BYTES)):
-        bits = _core.domains_arriving(size)
-        entries.update({name + suffix: bool(bits & bit) for name, bit in _DOMAIN_BITS.items()})
-    if "numpy" in sys.modules:
-        entries["numpy"] = _probe.numpy_arrives()
-    return Verification(entries)

@@ -1,18 +1,23 @@
-"""Starting programs on the preload library. Every start is an exec: status, signals and terminal are the program's own."""
+"""Starting programs on the preload library.
+
+Every start is an exec: exit status, signals and terminal are the program's own. Nothing slow is imported here: the
+launcher may add 10 ms to an empty program, and a first interpreter takes most of them.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NoReturn
 
-from rtmalloc import _options
+from rtmalloc import _core, _option_text
 from rtmalloc._install import SWITCH
-from rtmalloc._library import library_path
+from rtmalloc._library import library_file
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
 MARKER = "RTMALLOC_LAUNCHED"
 """Tells a launcher that it was started by itself: the process id, and the length of the command line at that time."""
@@ -47,7 +52,7 @@ def preload_value(existing: str | None) -> str:
         LaunchError: when the library is missing, or its path cannot be written in the variable.
     """
     try:
-        library = str(library_path())
+        library = library_file()
     except FileNotFoundError as error:
         raise LaunchError(str(error)) from None
     if any(c in library for c in ": \t\n"):
@@ -70,14 +75,14 @@ def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, 
     env = dict(base)
     if env.get(SWITCH) == "0":
         return env
-    given = env.get(_options.VARIABLE, "")
-    chosen = _options.parse(given)
-    known = _options.options()
+    given = env.get(_option_text.VARIABLE, "")
+    chosen = _option_text.parse(given)
+    known = {row[0] for row in _core.option_table()}
     defaults = [
         f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name in known and name not in chosen
     ]
     if defaults:
-        env[_options.VARIABLE] = ",".join([*defaults, given] if given else defaults)
+        env[_option_text.VARIABLE] = ",".join([*defaults, given] if given else defaults)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
         env.pop(NO_CHILDREN, None)
@@ -130,7 +135,7 @@ def _execute(path: str, arguments: Sequence[str], env: Mapping[str, str]) -> NoR
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execve(path, arguments, env)
+        os.execve(path, list(arguments), env)
     except FileNotFoundError:
         raise LaunchError(f"{path}: no such program", EXIT_NOT_FOUND) from None
     except OSError as error:
@@ -170,28 +175,41 @@ def launch_command(command: Sequence[str], *, children: bool = True) -> NoReturn
     Raises:
         LaunchError: when there is no such program, or nothing can be preloaded into it.
     """
-    path = shutil.which(command[0])
-    if path is None:
-        found = os.path.exists(command[0]) and os.sep in command[0]
-        raise LaunchError(
-            f"{command[0]} is not executable" if found else f"there is no program {command[0]}",
-            EXIT_NOT_EXECUTABLE if found else EXIT_NOT_FOUND,
-        )
+    path = find_program(command[0])
     refuse_if_not_preloadable(path)
     _execute(path, command, environment(os.environ, children=children))
 
 
+def find_program(name: str) -> str:
+    """The file that a shell would run for a name.
+
+    Raises:
+        LaunchError: when there is none, or it is not executable.
+    """
+    if os.sep in name:
+        candidates = [name]
+    else:
+        candidates = [os.path.join(directory, name) for directory in os.get_exec_path()]
+    there = [path for path in candidates if os.path.isfile(path)]
+    for path in there:
+        if os.access(path, os.X_OK):
+            return path
+    if there:
+        raise LaunchError(f"{there[0]} is not executable", EXIT_NOT_EXECUTABLE)
+    raise LaunchError(f"there is no program {name}", EXIT_NOT_FOUND)
+
+
 def refuse_if_not_preloadable(path: str) -> None:
     """Raise :class:`LaunchError` when the loader would ignore ``LD_PRELOAD`` for a program."""
-    reason = why_not_preloadable(Path(path))
+    reason = why_not_preloadable(path)
     if reason:
         raise LaunchError(f"{path} {reason}")
 
 
-def why_not_preloadable(path: Path) -> str | None:
+def why_not_preloadable(path: str) -> str | None:
     """Why nothing can be preloaded into a program, as the end of a sentence; None when it can."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
         capabilities = "security.capability" in os.listxattr(path)
     except OSError:
         return None  # exec will say what is wrong with it
@@ -209,10 +227,10 @@ _PT_INTERP = 3
 _PHOFF, _PHENTSIZE, _PHNUM = slice(32, 40), slice(54, 56), slice(56, 58)
 
 
-def _is_static(path: Path) -> bool:
-    """Whether a file is a 64-bit ELF program without an interpreter segment; False for scripts and what is unreadable."""
+def _is_static(path: str) -> bool:
+    """Whether a file is a 64-bit ELF program without an interpreter segment; False for scripts and unreadable files."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             header = file.read(64)
             if len(header) < 64 or not header.startswith(_ELF64_LITTLE):
                 return False

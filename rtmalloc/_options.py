@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 from rtmalloc import _core
 
-VARIABLE = "RTMALLOC_OPTIONS"
-"""Environment variable that the allocator reads when it starts: ``name=value,name=value``."""
-
-
 @dataclass(frozen=True)
 class Option:
     """A run-time option, from the table in ``rtmalloc/core/options.h``."""
@@ -54,27 +50,3 @@ def configure(**values: int) -> None:
             raise ValueError(f"{name} is a whole number from {option.range}, not {value!r}")
     for name, value in values.items():
         _core.option_set_number(numbers[name], value)
-
-
-def parse(text: str) -> dict[str, int]:
-    """The options that a value of ``RTMALLOC_OPTIONS`` sets.
-
-    Args:
-        text: ``name=value,name=value``; empty parts are allowed.
-
-    Raises:
-        ValueError: names the first part that the allocator would refuse, and why.
-    """
-    table = options()
-    values = {}
-    for part in filter(None, text.split(",")):
-        name, _, number = part.partition("=")
-        if name not in table:
-            raise ValueError(f"{VARIABLE}: there is no option {name!r}; there are {', '.join(sorted(table))}")
-        # The C parser takes ASCII digits with an optional minus, and nothing else.
-        if not (number.isascii() and number.removeprefix("-").isdigit()):
-            raise ValueError(f"{VARIABLE}: {part!r}: the value is no whole number")
-        if not table[name].least <= int(number) <= table[name].most:
-            raise ValueError(f"{VARIABLE}: {part!r}: {name} is {table[name].range}")
-        values[name] = int(number)
-    return values

@@ -10,15 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtmalloc._install import STATS_FILE
 from rtmalloc._stats import Stats, stats
-
-VARIABLE = "RTMALLOC_STATS_FILE"
-"""Environment variable that makes :func:`rtmalloc.install` call :func:`stats_file` with its value (``1``: the default)."""
 
 _MOST_SECONDS = 86_400.0
 
 
-class StatsFileError(RuntimeError):
+class StatsFileError(OSError):
     """The statistics of another process cannot be read; the message says why."""
 
 
@@ -68,10 +66,7 @@ def stats_file(path: str | os.PathLike[str] | None = None, *, every: float = 10.
     global _writer
     if not 0.1 <= every <= _MOST_SECONDS:
         raise ValueError(f"every is 0.1 to {_MOST_SECONDS:.0f} seconds, not {every!r}")
-    if path is None:
-        pattern = str(_private(default_directory()) / "{pid}.json")
-    else:
-        pattern = os.path.abspath(os.fspath(path))
+    pattern = str(_private(default_directory()) / "{pid}.json") if path is None else os.path.abspath(path)
     _write(_path_of(pattern, os.getpid()))
     stop_writing()
     if _writer is None:
@@ -89,7 +84,7 @@ def stop_writing() -> None:
 
 def start_from_environment() -> None:
     """Begin writing when ``RTMALLOC_STATS_FILE`` asks for it and nothing is being written yet."""
-    wanted = os.environ.get(VARIABLE)
+    wanted = os.environ.get(STATS_FILE)
     if wanted and _writer is None:
         stats_file(None if wanted == "1" else wanted)
 

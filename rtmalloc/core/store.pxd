@@ -10,6 +10,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.options cimport Options, RT_OPTION_transfer_kib
 from rtmalloc.core.page_heap cimport SLICE_NONE, page_heap_dirty_in, page_heap_give, page_heap_take
 from rtmalloc.core.pagemap cimport tag_make, tag_of_slice, tag_set
+from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport (
     SPAN_CURRENT, SPAN_LISTED, SPAN_NONE, SPAN_UNLISTED, Span, span_claim_all, span_form, span_has_free,
@@ -53,7 +54,9 @@ cdef inline slow_pointer store_span_new(Store* store, uint32_t owner, uint32_t c
         slice = page_heap_take(&store.arena.pages, slices)
         if slice == SLICE_NONE:
             return NULL
-        zeroed = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
+        # A run that crosses into the next segment is not looked at: it counts as used before.
+        if slice % SEGMENT_SLICES + slices <= SEGMENT_SLICES:
+            zeroed = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
     s = arena_span_new(&store.arena, slice, slices)
     s.state = SPAN_CURRENT
     # The tag before the bits: a page purger that claims one of them, and puts it back, must find whom to tell.

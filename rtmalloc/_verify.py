@@ -1,16 +1,51 @@
-"""Asking each way in for a block and looking whose it is: the evidence behind :func:`rtmalloc.verify`."""
+"""Asking each way in for a block and looking whose it is."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import dataclass
 
 from rtmalloc import _core
+from rtmalloc._install import DOMAIN_BITS, SMALL_BYTES
 
 LARGE_BYTES = 200_000
 """Above every allocator's small classes (ours end at 32 KiB), below glibc's first mmap threshold times two."""
 
 _PROBE_BYTES = 1_000
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Which ways of asking for memory end at rtmalloc, each found out by asking."""
+
+    entries: dict[str, bool]
+    """``malloc``, ``calloc``, ``realloc``, ``posix_memalign`` of the C library; ``raw``, ``mem``, ``obj`` of Python,
+    each for a small and, as ``raw-large`` and so on, for a large block; ``numpy`` when it has been imported."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them do."""
+        return all(self.entries.values())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of those that do not."""
+        return tuple(name for name, arrives in self.entries.items() if not arrives)
+
+
+def verify() -> Verification:
+    """Find out which ways of asking for memory end at rtmalloc, by asking for a block in each and looking whose it is.
+
+    Under the launcher all entries are true; after :func:`rtmalloc.install` those of the C library are not.
+    """
+    entries = c_library_entries()
+    for suffix, size in (("", SMALL_BYTES), ("-large", LARGE_BYTES)):
+        bits = _core.domains_arriving(size)
+        entries.update({name + suffix: bool(bits & bit) for name, bit in DOMAIN_BITS.items()})
+    if "numpy" in sys.modules:
+        entries["numpy"] = numpy_arrives()
+    return Verification(entries)
 
 
 def c_library_entries() -> dict[str, bool]:
