@@ -36,6 +36,8 @@ _LATER = {
     "verify": "_verify",
 }
 
+_SUBMODULES = ("numpy", "prometheus")
+
 __all__ = [
     "ClassStats",
     "InstallError",
@@ -60,11 +62,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Fetch a public name from the module that has it, once."""
-    if name not in _LATER:
+    """Fetch a public name from the module that has it, once; ``rtmalloc.numpy`` and ``rtmalloc.prometheus`` too."""
+    if name not in _LATER and name not in _SUBMODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     globals()[name] = value
     return value

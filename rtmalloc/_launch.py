@@ -78,9 +78,7 @@ def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, 
     given = env.get(_option_text.VARIABLE, "")
     chosen = _option_text.parse(given)
     known = {row[0] for row in _core.option_table()}
-    defaults = [
-        f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name in known and name not in chosen
-    ]
+    defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name in known and name not in chosen]
     if defaults:
         env[_option_text.VARIABLE] = ",".join([*defaults, given] if given else defaults)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
@@ -186,10 +184,7 @@ def find_program(name: str) -> str:
     Raises:
         LaunchError: when there is none, or it is not executable.
     """
-    if os.sep in name:
-        candidates = [name]
-    else:
-        candidates = [os.path.join(directory, name) for directory in os.get_exec_path()]
+    candidates = [name] if os.sep in name else [os.path.join(directory, name) for directory in os.get_exec_path()]
     there = [path for path in candidates if os.path.isfile(path)]
     for path in there:
         if os.access(path, os.X_OK):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rtmalloc import _core
 
+
 @dataclass(frozen=True)
 class Option:
     """A run-time option, from the table in ``rtmalloc/core/options.h``."""

@@ -21,8 +21,8 @@ try:
 except ImportError as error:
     if "static TLS" in str(error):
         _refuse(
-            "too many libraries with static thread-local storage are loaded: import rtmalloc first, or start the program "
-            "with `python -m rtmalloc`",
+            "too many libraries with static thread-local storage are loaded: import rtmalloc first, or start the "
+            "program with `python -m rtmalloc`",
             error,
         )
     _refuse(

@@ -1,6 +1,6 @@
 """The command line: ``rtmalloc`` and ``python -m rtmalloc`` are one program.
 
-Its first argument is a command, or else the Python program to start on rtmalloc. For the latter nothing slow is imported.
+Its first argument is a command, or else the Python program to start on rtmalloc; for that nothing slow is imported.
 """
 
 from __future__ import annotations

@@ -221,7 +221,8 @@ def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: 
             line = source.line_of_item("sizes", index) if "sizes" in source.text else source.line_of("max_waste")
             raise source.error(
                 line,
-                f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block (max_waste {max_waste:.1%})",
+                f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block "
+                f"(max_waste {max_waste:.1%})",
             )
 
 
