@@ -133,6 +133,12 @@ class PageHeapMachine(RuleBasedStateMachine):
     def take_small(self, count: int) -> None:
         self.take(count)
 
+    @rule(data=st.data(), more=st.integers(-1, 1))
+    def take_a_hole(self, data: st.DataObject, more: int) -> None:
+        # Exactly as long as a free run is, or one slice off: where the comparisons could be wrong.
+        holes = {len(run) for dirty_only in (True, False) for run in self.model.free_map(dirty_only).split("0")}
+        self.take(max(1, data.draw(st.sampled_from(sorted(holes))) + more))
+
     @rule(count=counts, power=st.integers(0, 8))
     def take_aligned(self, count: int, power: int) -> None:
         alignment = 1 << power
