@@ -152,9 +152,9 @@ def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
 def print_details(console: Console, details: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]) -> None:
     """Print further tables: (title, headings, lines) each."""
     for title, headings, lines in details:
-        table = Table(
-            title=f"{title}: what the workload tells", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
-        )
+        # Not as the table's title, which would fold at the table's width.
+        console.print(f"{title}: what the workload tells", style="bold", markup=False, soft_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD)
         for i, name in enumerate(headings):
             table.add_column(name, justify="right" if i else "left", no_wrap=i == 0)
         for line in lines:

@@ -47,11 +47,47 @@ def _phases(axes: Axes, cell: dict[str, Any]) -> None:
         axes.text(at, axes.get_ylim()[1], f" {name}", rotation=90, va="top", ha="left", fontsize=8, color=GREY)
 
 
+def _idle_spans(cell: dict[str, Any]) -> list[tuple[float, float]]:
+    """The times in which the workload holds what it has: from each `idle 0 s` to the next moment of another kind."""
+    marks = cell["marks"]
+    end = cell["samples"][-1][0]
+    spans = []
+    for i, mark in enumerate(marks):
+        if mark["name"] == "idle 0 s":
+            later = [m["at"] for m in marks[i + 1 :] if not m["name"].startswith("idle ") or m["name"] == "idle 0 s"]
+            spans.append((mark["at"], min([*later, end])))
+    return spans
+
+
+def _floors(axes: Axes, group: GroupRows) -> None:
+    """The page bound over the idle time that it belongs to; of all contenders the lowest, since layouts differ.
+
+    A workload that idles once has `page_bound_bytes`; one that idles before as well says so by
+    `page_bound_thinned_bytes`.
+    """
+    cells = [cell for row in group.competitors if (cell := _typical(row)) is not None and _idle_spans(cell)]
+    for name, which in (("page_bound_thinned_bytes", 0), ("page_bound_bytes", -1)):
+        known = [(c["metrics"][name] / MIB, c) for c in cells if c["metrics"].get(name, -1) > 0]
+        if not known:
+            continue
+        bound, cell = min(known, key=lambda pair: pair[0])
+        low, high = _idle_spans(cell)[which]
+        axes.plot([low, high], [bound, bound], color=INK, linewidth=1.1, linestyle=":")
+        axes.annotate(
+            "pages with a live byte (lowest)",
+            ((low + high) / 2, bound),
+            xytext=(0, -3),
+            textcoords="offset points",
+            fontsize=8,
+            va="top",
+            ha="center",
+        )
+
+
 def timeline_figure(group: GroupRows) -> Figure:
-    """The course of one group: a line per contender, the page bound as a floor."""
+    """The course of one group: a line per contender, the page bound as a floor while it idles."""
     looks = look_of([row.contender for row in group.competitors])
     figure, axes = plt.subplots(figsize=(9.2, 4.8), layout="constrained")
-    bounds = []
     first: dict[str, Any] | None = None
     for row in group.competitors:
         cell = _typical(row)
@@ -67,17 +103,10 @@ def timeline_figure(group: GroupRows) -> Figure:
             linewidth=1.9,
             label=row.contender,
         )
-        bound = cell["metrics"].get("page_bound_bytes", -1)
-        if bound > 0:
-            bounds.append(bound / MIB)
     axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
     if first is not None:
         _phases(axes, first)
-    if bounds:
-        axes.axhline(min(bounds), color=INK, linewidth=1, linestyle=":")
-        axes.text(
-            axes.get_xlim()[1], min(bounds), "pages with a live byte (lowest) ", fontsize=8, va="bottom", ha="right"
-        )
+    _floors(axes, group)
     axes.set_xlabel("seconds")
     axes.set_ylabel("RSS, MiB")
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
