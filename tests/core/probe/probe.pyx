@@ -12,10 +12,10 @@ from rtmalloc.core cimport bitmap, segment
 from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
     SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
-    page_heap_summary_bytes, page_heap_take, page_heap_take_aligned,
+    page_heap_opened, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
-from rtmalloc.core.purge cimport Purge, purge_run
+from rtmalloc.core.purge cimport QUIET_NEVER, Purge, purge_segment
 from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
 from rtmalloc.core.segment cimport Segment
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
@@ -54,11 +54,30 @@ def highest_bit(uint64_t mask): return bitmap.rt_highest_bit(mask)
 
 # ---- page heap, purge and transfer cache, on real memory
 
+cdef struct Ground:
+    # Where segments are mapped on demand, and whether the next request is refused.
+    char* base
+    bint refuse
+
+
+cdef int ground_open(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil:
+    cdef Ground* ground = <Ground*>context
+    cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
+    cdef char* at = ground.base + first * segment_bytes
+    if ground.refuse:
+        return -1
+    if open:
+        return rt_os_map_at(at, count * segment_bytes)
+    rt_os_unmap(at, count * segment_bytes)
+    return 0
+
+
 cdef class Pages:
     """A page heap of ``limit`` segments with a purger and a transfer cache, over memory of its own."""
 
     cdef Store* store
     cdef Purge purge
+    cdef Ground ground
     cdef size_t bytes
     cdef char* mapping
     cdef size_t mapped
@@ -86,6 +105,10 @@ cdef class Pages:
         page_heap_open(
             &self.store.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
         )
+        if on_demand:
+            self.ground.base = <char*><size_t>base
+            self.store.arena.pages.hook = ground_open
+            self.store.arena.pages.hook_context = &self.ground
 
     def __dealloc__(self):
         if self.mapping != NULL:
@@ -116,11 +139,22 @@ cdef class Pages:
     def dirty_in(self, uint32_t slice, uint32_t count):
         return page_heap_dirty_in(self.pages(), slice, count)
 
-    def age(self, bint everything, bint muzzy, uint32_t calls=0xFFFFFFFF):
-        """One decay step from the start; whether memory went back."""
+    def age(self, bint everything, bint muzzy):
+        """One decay step of every segment; the number of system calls."""
+        cdef uint32_t s
+        cdef uint32_t calls = 0
         self.store.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
-        self.purge.cursor = 0
-        return bool(purge_run(self.store, &self.purge, calls, everything))
+        for s in range(page_heap_opened(self.pages())):
+            calls += purge_segment(self.store, &self.purge, NULL, s, everything, QUIET_NEVER)
+        return calls
+
+    def unmap_idle(self):
+        """Give up the address space of wholly free segments; how many."""
+        return page_heap_unmap_idle(self.pages())
+
+    def refuse(self, bint refuse):
+        """Whether memory for further segments is refused from now on."""
+        self.ground.refuse = refuse
 
     @property
     def base(self):
@@ -153,13 +187,6 @@ cdef class Pages:
         """The first and last byte of a slice."""
         cdef uint8_t* at = <uint8_t*>self.store.arena.base + <size_t>slice * RT_SLICE_BYTES
         return at[0], at[RT_SLICE_BYTES - 1]
-
-    def block_segment(self, uint32_t s):
-        """Map something else where segment s would be mapped on demand; unblock_segment undoes it."""
-        return rt_os_map_at(self.store.arena.base + <size_t>s * 64 * RT_SLICE_BYTES, 4096) == 0
-
-    def unblock_segment(self, uint32_t s):
-        rt_os_unmap(self.store.arena.base + <size_t>s * 64 * RT_SLICE_BYTES, 4096)
 
     # the transfer cache in front of it
     def transfer_take(self, uint32_t slices):
