@@ -12,7 +12,7 @@ from bench_harness.peers import GLIBC, NOOP
 from bench_harness.statistics import Comparison, Summary
 from bench_harness.store import Results
 
-__all__ = ["GroupRows", "Mean", "Row", "analyse", "choose_base", "geometric_means", "one_machine"]
+__all__ = ["GroupRows", "Mean", "Row", "analyse", "choose_base", "disturbed_share", "geometric_means", "one_machine"]
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Row:
     Attributes:
         throughput: operations per second; None when no cell ran.
         peak_rss: bytes.
+        cpu_ns: CPU time of one operation, nanoseconds, user and system together.
         overhead: (RSS - harness) / live at the window's end; None where live bytes are not counted.
         failures: reasons of failed cells.
         throughput_ratio, rss_ratio: against the base; None for the base itself and where no round has both.
@@ -37,6 +38,7 @@ class Row:
     user: float | None = None
     system: float | None = None
     faults: float | None = None
+    cpu_ns: float | None = None
     disturbed: int = 0
     throughput_ratio: Comparison | None = None
     rss_ratio: Comparison | None = None
@@ -109,6 +111,9 @@ def _row(contender: str, family: str, cells: list[dict[str, Any]]) -> Row:
     row.overhead = _median(ok, "overhead")
     row.user, row.system = _median(ok, "user_seconds"), _median(ok, "system_seconds")
     row.faults = _median(ok, "minor_faults")
+    # CPU time per operation hardly feels that others use the machine; wall time is what a program feels.
+    costs = [1e9 * (c["user_seconds"] + c["system_seconds"]) / c["operations"] for c in ok if c["operations"]]
+    row.cpu_ns = statistics.summarise(costs).median if costs else None
     row.disturbed = sum(cell["disturbance"]["disturbed"] for cell in ok)
     return row
 
@@ -193,6 +198,12 @@ class Mean:
     throughput: float
     peak_rss: float
     groups: int
+
+
+def disturbed_share(results: Results) -> float:
+    """Share of the successful cells that other load disturbed, 0 to 1."""
+    ok = [cell for cell in results.cells if cell["status"] == "ok"]
+    return sum(cell["disturbance"]["disturbed"] for cell in ok) / len(ok) if ok else 0.0
 
 
 def geometric_means(table: Sequence[GroupRows]) -> list[Mean]:

@@ -33,6 +33,7 @@ __all__ = ["main"]
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+BUSY_SHARE = 0.25  # of the cells: from here on the table carries a warning
 
 # What the README shows: every kind of load once, at the numbers of threads where it says something.
 STANDARD_SET = (
@@ -176,6 +177,13 @@ def _show(results: Results, base: str | None, console: Console) -> None:
     print_groups(console, groups)
     print_details(console, [(d.title, d.headings, d.lines) for d in details_of(groups)])
     print_means(console, groups)
+    share = analysis.disturbed_share(results)
+    if share > BUSY_SHARE:
+        console.print(
+            f"{share:.0%} of the cells were disturbed by other load: the numbers tell of that load too; "
+            "CPU ns/op suffers least, a quiet hour cures it",
+            soft_wrap=True,
+        )
 
 
 def _draw(results: Results, base: str | None, out: Path, console: Console, only: Sequence[str] | None = None) -> None:

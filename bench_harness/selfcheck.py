@@ -16,7 +16,7 @@ import psutil
 from rich.console import Console
 
 from bench_harness import statistics
-from bench_harness.analysis import GroupRows, analyse, geometric_means
+from bench_harness.analysis import GroupRows, analyse, disturbed_share, geometric_means
 from bench_harness.catalogue import find_workloads, parse_workload
 from bench_harness.errors import HarnessError
 from bench_harness.native.build import BIN
@@ -187,6 +187,9 @@ def _aa(allocator: Allocator, repeat: int, seconds: float, folder: Path, console
         facts, complaints = aa_verdict(groups)
         for line in (*facts, *complaints):
             console.print(f"A/A {allocator.name}: {line}", markup=False, soft_wrap=True)
+        share = disturbed_share(results)
+        if complaints and share > 0.5:
+            console.print(f"A/A: {share:.0%} of the cells were disturbed by other load; this needs a quiet machine")
         if not complaints:
             console.print(f"A/A {allocator.name}: passed", markup=False)
             return True

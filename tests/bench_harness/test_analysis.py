@@ -94,3 +94,13 @@ def test_changes_between_two_files() -> None:
     assert change.size is not None and change.size.significant is False
     with pytest.raises(HarnessError, match="no successful cell in common"):
         changes(before, make_results([make_cell("b", 0, 1.0)]))
+
+
+def test_cpu_time_per_operation_and_the_share_of_disturbed_cells() -> None:
+    busy = {"other": 1.0, "steal": 0.0, "disturbed": True}
+    cells = [make_cell("glibc", r, 1e6, disturbance=busy if r == 0 else {**busy, "disturbed": False}) for r in range(4)]
+    results = make_results([*cells, failed_cell("glibc", 4, "hung")])
+    row = analysis.analyse(results)[0].row("glibc")
+    assert row is not None and row.cpu_ns == pytest.approx(1000.0) and row.disturbed == 1
+    assert analysis.disturbed_share(results) == 0.25
+    assert analysis.disturbed_share(make_results([])) == 0.0
