@@ -120,7 +120,9 @@ class BuildTwice(build_ext):  # type: ignore[misc]  # Cython and setuptools have
 def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
     layers = sorted(str(p.relative_to(ROOT)) for p in CORE.glob("*") if p.suffix in (".pxd", ".h", ".map"))
-    defines: list[tuple[str, str | None]] = []
+    # Without its own module state per interpreter Cython leaves out Py_mod_multiple_interpreters, and interpreters with
+    # a lock of their own (PEP 684) refuse the module.
+    defines: list[tuple[str, str | None]] = [("CYTHON_USE_MODULE_STATE", "1")]
     for define in os.environ.get("RTMALLOC_DEFINES", "").split():
         name, _, value = define.partition("=")
         defines.append((name, value or "1"))

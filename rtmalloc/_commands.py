@@ -69,9 +69,7 @@ def _stats_text(stats: Stats, age: float) -> str:
     """The numbers for reading: totals in MiB, then a line per size class."""
     lines = [f"written {age:.1f} s ago, {stats.threads} threads"]
     for name in ("allocated", "cached", "active", "resident", "dirty", "muzzy", "metadata", "reserved", "purged"):
-        number = getattr(stats, name)
-        if number is not None:
-            lines.append(f"{name:10}{number / _MIB:12.1f} MiB")
+        lines.append(f"{name:10}{getattr(stats, name) / _MIB:12.1f} MiB")
     lines.append(f"{'size':>10}{'blocks':>12}{'free':>12}{'spans':>10}")
     lines += [f"{c.size:10}{c.blocks:12}{c.free_blocks:12}{c.spans:10}" for c in stats.classes]
     return "\n".join(lines)

@@ -71,9 +71,9 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
     Args:
         domains: ``"auto"``, ``{"raw"}`` or ``{"raw", "mem", "obj"}``. ``"auto"`` takes all three, or ``raw`` alone on a
             free-threaded build, whose garbage collector walks its own allocator's heap (PEP 703).
-        force: install although debug hooks are active (they then see only blocks that are there already) or another
-            library has hooked Python's allocators (safe only if that library never takes its hooks away again). It does
-            not overrule tracemalloc or a free-threaded build: these end in a crash.
+        force: install although another library has hooked Python's allocators. That is safe only if it never takes its
+            hooks away again and hands out the very addresses that it gets from below. It does not overrule tracemalloc,
+            debug hooks or a free-threaded build: these end in a crash.
 
     Returns:
         The :class:`Status` afterwards.
@@ -89,8 +89,7 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
     missing = bits & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES))
     if missing:
         _refuse_while_tracemalloc_traces()
-        if not force:
-            _refuse_over_other_hooks()
+        _refuse_over_other_hooks(force)
         if not _core.hooks_install(bits):
             raise InstallError("this process exports no PyMem_SetAllocator: it is no CPython interpreter")
         if missing & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES)):
@@ -145,15 +144,17 @@ def _refuse_while_tracemalloc_traces() -> None:
         )
 
 
-def _refuse_over_other_hooks() -> None:
-    """Raise :class:`InstallError` when somebody else has hooked Python's allocators."""
+def _refuse_over_other_hooks(force: bool) -> None:
+    """Raise :class:`InstallError` when CPython's debug hooks are active or, unless forced, somebody else's."""
     debugging, others = other_hooks()
     if debugging:
+        # A block that they grow reaches us through pymalloc and RAW, but the program holds an address behind their
+        # header: it lies in a block of ours without being its start, and to free it as such corrupts the heap.
         raise InstallError(
-            "CPython's debug hooks are active (PYTHONMALLOC=debug or -X dev): new blocks would no longer be checked. "
-            "Start without them, or install with force=True"
+            "CPython's debug hooks are active (PYTHONMALLOC=debug or -X dev), and their headers and rtmalloc exclude "
+            "each other: start without them"
         )
-    if others:
+    if others and not force:
         raise InstallError(
             f"{', '.join(others)} has hooked Python's allocators: if it takes its hooks away later, the next free of "
             "an rtmalloc block crashes. Install rtmalloc before it, or with force=True when it keeps its hooks for good"

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 
-from rtmalloc import _core, _option_text
+from rtmalloc import _option_text
 from rtmalloc._install import SWITCH
 from rtmalloc._library import library_file
 
@@ -25,9 +25,9 @@ MARKER = "RTMALLOC_LAUNCHED"
 NO_CHILDREN = "RTMALLOC_NO_CHILDREN"
 """Asks the preload library to take itself out of the environment, so that children do not inherit it."""
 
-LAUNCHER_OPTIONS = {"background": 1}
-"""Options set under the launcher when the library has them; RTMALLOC_OPTIONS comes later and wins. A Python service
-that goes idle calls no allocator, so only a thread can give its memory back."""
+LAUNCHER_OPTIONS = {"background_thread": 1}
+"""Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
+allocator, so only a thread can give its memory back."""
 
 EXIT_USAGE = 2
 EXIT_NOT_EXECUTABLE = 126
@@ -77,8 +77,7 @@ def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, 
         return env
     given = env.get(_option_text.VARIABLE, "")
     chosen = _option_text.parse(given)
-    known = {row[0] for row in _core.option_table()}
-    defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name in known and name not in chosen]
+    defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name not in chosen]
     if defaults:
         env[_option_text.VARIABLE] = ",".join([*defaults, given] if given else defaults)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))

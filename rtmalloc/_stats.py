@@ -48,8 +48,8 @@ class Stats:
     """Bytes of all of the above, and of free memory not yet given back, that lie in physical memory."""
     dirty: int
     """Bytes of free slices that are still resident; they go back after ``dirty_decay_ms``."""
-    muzzy: int | None
-    """Bytes among them that the kernel may take when it needs memory (``muzzy_decay_ms``); None when not counted."""
+    muzzy: int
+    """Bytes among them that the kernel may take when it needs memory (``muzzy_decay_ms``)."""
     metadata: int
     """Bytes of physical memory that rtmalloc's own tables take."""
     reserved: int
@@ -95,7 +95,7 @@ def stats() -> Stats:
         active=numbers["active"],
         resident=numbers["resident"],
         dirty=numbers["dirty"],
-        muzzy=numbers.get("muzzy"),
+        muzzy=numbers["muzzy"],
         metadata=numbers["metadata"],
         reserved=numbers["reserved"],
         purged=numbers["purged"],
