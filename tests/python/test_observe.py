@@ -1,0 +1,295 @@
+"""stats(), the statistics file, options, trim, and what a Prometheus server scrapes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import rtmalloc
+from rtmalloc import _option_text, _stats_file
+from tests.python.programs import answer, clean_environment, run, run_code, run_rtmalloc, succeed
+
+# ---- stats
+
+
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_numbers_follow_what_the_program_holds(route: str) -> None:
+    code = """
+import json, rtmalloc
+def megabytes(): s = rtmalloc.stats(); return [n / 2**20 for n in (s.allocated, s.active, s.resident)]
+before = megabytes()
+small = [bytes(1000) for _ in range(20000)]
+large = [bytes(3_000_000) for _ in range(10)]
+for block in large: assert block[2_999_999] == 0
+held = megabytes()
+del small, large
+rtmalloc.trim()
+print(json.dumps([before, held, megabytes()]))
+"""
+    before, held, after = answer(run_code(code, route))
+    program = (20000 * 1033 + 10 * 3_000_000) / 2**20
+    assert program * 0.99 <= held[0] - before[0] <= program * 1.15
+    assert held[1] >= held[0]
+    # calloc of fresh pages touches nothing, so only the small blocks need be resident.
+    assert held[2] - before[2] >= 19
+    assert after[2] <= before[2] + 4
+    # What threads' caches keep counts as allocated.
+    assert after[0] <= before[0] + 4
+
+
+def test_every_number_has_a_sensible_value() -> None:
+    code = """
+import dataclasses, json, rtmalloc
+x = [bytes(n) for n in range(5000)]
+s = rtmalloc.stats()
+for field in dataclasses.fields(s):
+    value = getattr(s, field.name)
+    if isinstance(value, int): assert 0 <= value < 2**60, (field.name, value)
+assert 0 < s.allocated <= s.active <= s.reserved, s
+assert s.muzzy <= s.dirty and s.metadata > 0 and s.threads == 1 and s.cached <= s.allocated, s
+sizes = [c.size for c in s.classes]
+assert sizes == sorted(set(sizes)) and all(size % 16 == 0 for size in sizes)
+for c in s.classes:
+    assert 0 <= c.free_blocks <= c.blocks and 0 <= c.owned_spans <= c.spans and c.spans > 0
+    assert c.allocated == (c.blocks - c.free_blocks) * c.size
+assert sum(c.allocated for c in s.classes) <= s.allocated
+assert rtmalloc.bytes_allocated() > 0
+"""
+    succeed(run_code(code, "install"))
+
+
+def test_json_there_and_back() -> None:
+    snapshot = rtmalloc.stats()
+    text = snapshot.to_json(indent=1)
+    assert json.loads(text)["pid"] == os.getpid()
+    assert rtmalloc.Stats.from_json(text) == snapshot
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": [1]}', '{"classes": [], "else": 1}'])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        rtmalloc.Stats.from_json(text)
+
+
+def test_threads_are_counted() -> None:
+    code = """
+import threading, rtmalloc
+ready, go = threading.Barrier(4), threading.Event()
+def work(): x = [bytes(n) for n in range(999)]; ready.wait(); go.wait()
+threads = [threading.Thread(target=work) for _ in range(3)]
+for t in threads: t.start()
+ready.wait()
+many = rtmalloc.stats().threads
+go.set()
+for t in threads: t.join()
+assert many == rtmalloc.stats().threads + 3, (many, rtmalloc.stats().threads)
+"""
+    succeed(run_code(code, "install"))
+
+
+# ---- options
+
+
+def test_options_describe_themselves() -> None:
+    for name, option in rtmalloc.options().items():
+        assert option.name == name
+        assert option.least <= option.default <= option.most
+        assert option.least <= option.value <= option.most
+        assert option.description
+
+
+def test_configure() -> None:
+    code = """
+import rtmalloc, json
+rtmalloc.configure(dirty_decay_ms=77, epoch_ms=33)
+print(json.dumps([rtmalloc.options()[n].value for n in ('dirty_decay_ms', 'epoch_ms')]))
+"""
+    assert answer(run_code(code, "install")) == [77, 33]
+    assert answer(run_code(code, "launcher")) == [77, 33]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"no_such": 1}, "there is no option 'no_such'; there are background_thread, bin_kib, "),
+        ({"epoch_ms": 0}, "epoch_ms is a whole number from 1 to 60000 ms, not 0"),
+        ({"epoch_ms": 1.5}, "epoch_ms is a whole number from 1 to 60000 ms, not 1.5"),
+    ],
+)
+def test_configure_refuses_and_changes_nothing(values: dict[str, int], sentence: str) -> None:
+    before = rtmalloc.options()
+    with pytest.raises(ValueError) as caught:
+        rtmalloc.configure(dirty_decay_ms=1, **values)
+    assert str(caught.value).startswith(sentence)
+    assert rtmalloc.options() == before
+
+
+def test_the_variable_is_read_at_the_start() -> None:
+    code = "import rtmalloc; print(rtmalloc.options()['epoch_ms'].value)"
+    for route in ("install", "launcher"):
+        assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "61\n"
+
+
+def test_the_launcher_starts_the_background_thread_unless_told_otherwise() -> None:
+    code = "import rtmalloc; print(rtmalloc.options()['background_thread'].value)"
+    assert succeed(run_code(code, "launcher")) == "1\n"
+    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
+    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
+    assert succeed(run_code(code, "install")) == "0\n"
+
+
+def test_parse_agrees_with_the_allocator() -> None:
+    assert _option_text.parse("") == {}
+    assert _option_text.parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
+    for text in ("epoch_ms", "epoch_ms=", "epoch_ms= 5", "epoch_ms=5ms", "epoch_ms=0", "=5", "epoch_ms=5;x=1"):
+        with pytest.raises(ValueError):
+            _option_text.parse(text)
+        assert "RTMALLOC_OPTIONS" in run_code("import rtmalloc", env={"RTMALLOC_OPTIONS": text}).stderr
+
+
+def test_options_command_lists_them_all() -> None:
+    out = succeed(run_rtmalloc("options"))
+    assert [line.split(" = ")[0] for line in out.splitlines()[::2]] == list(rtmalloc.options())
+
+
+# ---- the statistics file
+
+
+def test_another_process_reads_the_file(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    code = (
+        "import rtmalloc, sys\nkept = [bytes(1000) for _ in range(10000)]\n"
+        "print(rtmalloc.stats_file(every=0.1), flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtmalloc", "-c", code],
+        env=clean_environment(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        path = Path(process.stdout.readline().strip())
+        assert path == tmp_path / "rtmalloc" / f"{process.pid}.json"
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        snapshot = json.loads(succeed(run_rtmalloc("stats", str(process.pid), "--json", env=env)))
+        assert snapshot["allocated"] > 10_000_000
+        assert "allocated" in succeed(run_rtmalloc("stats", str(process.pid), env=env))
+        first = path.stat().st_mtime_ns
+        deadline = time.monotonic() + 10
+        while path.stat().st_mtime_ns == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.communicate("", timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_forked_child_writes_its_own(tmp_path: Path) -> None:
+    code = f"""
+import os, rtmalloc, time
+rtmalloc.stats_file({str(tmp_path)!r} + '/{{pid}}.json', every=0.1)
+pid = os.fork()
+if pid == 0:
+    time.sleep(1)
+    os._exit(0 if os.path.exists({str(tmp_path)!r} + f'/{{os.getpid()}}.json') else 1)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    succeed(run_code(code, "launcher"))
+
+
+def test_install_begins_the_file_when_the_environment_says_so(tmp_path: Path) -> None:
+    pattern = str(tmp_path / "s-{pid}.json")
+    succeed(run_code("", "install", env={"RTMALLOC_STATS_FILE": pattern}))
+    assert len(list(tmp_path.glob("s-*.json"))) == 1
+
+
+@pytest.mark.parametrize("every", [0, 0.05, 1e9, float("nan")])
+def test_interval_out_of_range(every: float) -> None:
+    with pytest.raises(ValueError, match=r"every is 0\.1 to 86400 seconds"):
+        rtmalloc.stats_file("/tmp/x", every=every)
+
+
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "rtmalloc"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(PermissionError, match="is not a directory of this user alone"):
+        rtmalloc.stats_file()
+    folder.rmdir()
+    folder.symlink_to("/tmp")
+    with pytest.raises(PermissionError):
+        rtmalloc.stats_file()
+
+
+def test_reading_a_process_that_writes_none(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(["sleep", "60"], env=clean_environment()) as plain:
+        finished = run_rtmalloc("stats", str(plain.pid), env=env)
+        plain.kill()
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"rtmalloc: process {plain.pid} does not run on rtmalloc, and writes no ")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtmalloc", "-c", "print(flush=True); import time; time.sleep(60)"],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    finished = run_rtmalloc("stats", str(process.pid), env=env)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "runs on the preload library, and writes no " in finished.stderr
+    finished = run_rtmalloc("stats", str(process.pid), env=env)
+    assert finished.stderr == f"rtmalloc: there is no process {process.pid}\n"
+
+
+def test_reading_what_is_no_statistics(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text("{")
+    with pytest.raises(_stats_file.StatsFileError, match="cannot be read"):
+        _stats_file.read(os.getpid(), str(file))
+
+
+# ---- Prometheus
+
+
+def test_a_server_scrapes_us() -> None:
+    pytest.importorskip("prometheus_client", reason="rtmalloc[prometheus] is not installed")
+    code = """
+import json, urllib.request, rtmalloc.prometheus, prometheus_client
+registry = prometheus_client.CollectorRegistry()
+rtmalloc.prometheus.register(registry)
+server = prometheus_client.start_http_server(0, addr='127.0.0.1', registry=registry)
+kept = [bytes(100) for _ in range(50000)]
+text = urllib.request.urlopen(f'http://127.0.0.1:{server[0].server_port}/metrics').read().decode()
+print(json.dumps(text))
+"""
+    text = answer(run_code(code, "launcher"))
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values["rtmalloc_allocated_bytes"]) > 5_000_000
+    assert float(values["rtmalloc_resident_bytes"]) > 5_000_000
+    assert float(values['rtmalloc_info{route="preload"}']) == 1
+    assert float(values["rtmalloc_purged_bytes_total"]) >= 0
+    assert float(values['rtmalloc_class_blocks{size="144"}']) >= 50000
+    assert "# TYPE rtmalloc_allocated_bytes gauge" in text
+
+
+def test_without_the_client_there_is_one_sentence() -> None:
+    code = (
+        "import sys; sys.modules['prometheus_client'] = None\n"
+        "try: import rtmalloc.prometheus\nexcept ImportError as error: print(error)"
+    )
+    assert succeed(run([sys.executable, "-c", code])) == (
+        "rtmalloc.prometheus needs prometheus_client: pip install 'rtmalloc[prometheus]'\n"
+    )
