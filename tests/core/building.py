@@ -121,7 +121,7 @@ def compile_cached(name: str, inputs: Sequence[Path], commands: Sequence[Sequenc
 def core_object(flavour: Flavour) -> Path:
     """The core as one object with prefixed exports, compiled for ``flavour``."""
     assert CORE_C.exists(), f"{CORE_C} is missing: run `make build` first"
-    command = ["gcc", *CORE_FLAGS, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
+    command: list[str | Path] = ["gcc", *CORE_FLAGS, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
     return compile_cached(f"core-{flavour.name}.o", [CORE_C, *sorted(CORE.glob("*.h"))], [command])
 
 
@@ -135,7 +135,8 @@ def driver(name: str, flavour: Flavour) -> Path:
         inputs.append(object_)
         # Garbage collection drops the Python half of the core.
         command += ["-DRT_DRIVER_PREFIXED", object_, "-Wl,--gc-sections"]
-    return compile_cached(f"{name}-{flavour.name}", inputs, [[*command, "-ldl", "-lpthread"]])
+    command += ["-ldl", "-lpthread"]
+    return compile_cached(f"{name}-{flavour.name}", inputs, [command])
 
 
 def environment_of(flavour: Flavour, options: str = "") -> dict[str, str]:

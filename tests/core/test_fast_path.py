@@ -109,7 +109,8 @@ def test_no_frame_and_no_call(name: str) -> None:
     code = function(name)
     for instruction in code.values():
         assert not instruction.operation.startswith(("call", "push", "pop", "enter", "leave")), instruction
-        assert not re.match(r"(sub|add|lea|and|mov).*%rsp$", f"{instruction.operation} {instruction.operands}"), instruction
+        text = f"{instruction.operation} {instruction.operands}"
+        assert not re.match(r"(sub|add|lea|and|mov).*%rsp$", text), instruction
     leaves = [i for i in code.values() if i.operation == "jmp" and i.target not in code]
     assert leaves, "the slow paths are out of line"
 
@@ -146,7 +147,8 @@ def test_needs_only_libc() -> None:
 
 
 def test_exports_are_the_documented_ones() -> None:
-    defined = re.findall(r"^[0-9a-f]+ (?:[0-9a-f]+ )?([A-Za-z]) (\S+)$", tool("nm", "-D", "--defined-only"), re.MULTILINE)
+    symbols = tool("nm", "-D", "--defined-only")
+    defined = re.findall(r"^[0-9a-f]+ (?:[0-9a-f]+ )?([A-Za-z]) (\S+)$", symbols, re.MULTILINE)
     assert {name for _, name in defined} == EXPORTS
     assert {kind for kind, _ in defined} <= {"T", "D", "R", "B"}
 

@@ -39,7 +39,9 @@ def test_fill_up_to_limit(limit: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit // MIB}MiB")
-@pytest.mark.parametrize("mode", [("churn", "4", "20000"), ("grow", "1", "5"), ("short", "4", "3000"), ("fork", "2", "5")])
+@pytest.mark.parametrize(
+    "mode", [("churn", "4", "20000"), ("grow", "1", "5"), ("short", "4", "3000"), ("fork", "2", "5")], ids="-".join
+)
 def test_stress_under_limit(limit: int, mode: tuple[str, str, str]) -> None:
     done = run_limited([driver("stress", PLAIN), *mode, "1"], limit)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
@@ -89,7 +91,9 @@ def callgrind_costs(profile: str) -> dict[str, int]:
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-@pytest.mark.parametrize("command", [("churn", "1", "3000", "1"), ("churn", "2", "1000", "1"), ("grow", "1", "10", "1")])
+@pytest.mark.parametrize(
+    "command", [("churn", "1", "3000", "1"), ("churn", "2", "1000", "1"), ("grow", "1", "10", "1")], ids="-".join
+)
 def test_callgrind_counts_us(command: tuple[str, ...], tmp_path: Path) -> None:
     profile = tmp_path / "profile"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}"]
@@ -149,5 +153,3 @@ def test_wild_pointer(case: str, reason: str) -> None:
 def test_every_wild_case_is_run() -> None:
     table = (DRIVER / SOURCES["limits"][0]).read_text().partition("cases[] = {")[2].partition("};")[0]
     assert sorted(re.findall(r"CASE\((\w+)\)", table)) == sorted(WILD)
-
-

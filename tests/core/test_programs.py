@@ -53,7 +53,7 @@ SHELL_JOBS = {
         static int compare(const void *a, const void *b) { return strcmp(*(char **)a, *(char **)b); }
         int main(void) {
             char *words[2000]; size_t n = 0;
-            for (int i = 0; i < 2000; i++) { words[i] = malloc(30); snprintf(words[i], 30, "word %d", i * 7919 % 2000); }
+            for (int i = 0; i < 2000; i++) words[i] = malloc(30), snprintf(words[i], 30, "word %d", i * 7919 % 2000);
             qsort(words, 2000, sizeof *words, compare);
             for (int i = 0; i < 2000; i++) n = n * 31 + strlen(words[i]), free(words[i]);
             printf("%zu\n", n); return 0;
@@ -79,7 +79,10 @@ SHELL_JOBS = {
             long sum = 0; for (auto &[k, v] : m) sum = sum * 31 + k.size() + v.size() + v.back();
             std::vector<std::thread> ts; std::vector<long> got(4);
             for (int t = 0; t < 4; t++) ts.emplace_back([&, t] {
-                for (int i = 0; i < 2000; i++) { std::string s(i % 300, 'a'); got[t] += std::make_unique<std::string>(s + s)->size(); } });
+                for (int i = 0; i < 2000; i++) {
+                    std::string s(i % 300, 'a');
+                    got[t] += std::make_unique<std::string>(s + s)->size();
+                } });
             for (auto &t : ts) t.join();
             for (long g : got) sum += g;
             std::unique_ptr<Wide[]> wide(new Wide[10]); sum += (reinterpret_cast<uintptr_t>(wide.get()) % 128);
@@ -93,8 +96,10 @@ SHELL_JOBS = {
     "perl": r"""
         perl -e 'my %h; for my $i (1..60000) { $h{"k".($i*7919%5003)} .= "$i,"; } my $n=0;
         for (sort keys %h) { my $s=$h{$_}; $s =~ s/(\d+),/<$1>/g; $n += length $s; } print "$n\n";
-        my @a = map { { id => $_, t => "x" x ($_ % 100) } } 1..20000; print scalar(grep { $_->{t} =~ /^x{50,}$/ } @a), "\n";
-        my $pid = fork(); if (!$pid) { my @b = (1..10000); print scalar(@b), "\n"; exit 0 } waitpid($pid, 0); print "end\n";'
+        my @a = map { { id => $_, t => "x" x ($_ % 100) } } 1..20000;
+        print scalar(grep { $_->{t} =~ /^x{50,}$/ } @a), "\n";
+        my $pid = fork(); if (!$pid) { my @b = (1..10000); print scalar(@b), "\n"; exit 0 }
+        waitpid($pid, 0); print "end\n";'
     """,
     "tar+gzip": """
         mkdir in && for i in $(seq 80); do seq $((i * 90)) > in/f$i; done
@@ -102,15 +107,19 @@ SHELL_JOBS = {
         mkdir out && tar -xzf x.tgz -C out && diff -r in out/in && zcat x.tgz | tar -tf - | wc -l
     """,
     "sort": """
-        seq 200000 | awk '{print ($1 * 7919) % 200003, $1}' > x; sort -n x | md5sum; sort -k2,2r -S 1M --parallel=4 x | md5sum
+        seq 200000 | awk '{print ($1 * 7919) % 200003, $1}' > x; sort -n x | md5sum
+        sort -k2,2r -S 1M --parallel=4 x | md5sum
         sort -u x | uniq -c | wc -l; join <(sort x) <(sort x) | md5sum
     """,
     "awk+sed": r"""
-        seq 60000 | awk '{a[$1 % 997] = a[$1 % 997] " " $1; s = s substr($0, 1, 1)} END {for (i = 0; i < 997; i++) print i, a[i]; print length(s)}' | md5sum
+        seq 60000 | awk '{a[$1 % 997] = a[$1 % 997] " " $1; s = s substr($0, 1, 1)}
+            END {for (i = 0; i < 997; i++) print i, a[i]; print length(s)}' | md5sum
         seq 30000 | sed -E 's/([0-9])([0-9])/\2\1/g; s/^/line /; $!N; P; D' | md5sum
     """,
     "make": r"""
-        for i in $(seq 40); do printf 'f%d: f%d.in\n\t@cat $< | wc -c > $@; echo made $@\n' $i $i >> Makefile; seq $i 500 > f$i.in; done
+        for i in $(seq 40); do
+            printf 'f%d: f%d.in\n\t@cat $< | wc -c > $@; echo made $@\n' $i $i >> Makefile; seq $i 500 > f$i.in
+        done
         printf 'all: %s\n\t@echo all\n' "$(seq -f 'f%g' -s ' ' 40)" >> Makefile
         make -j4 all | sort | md5sum; touch f7.in; make -s all; cat f* | md5sum; make -np all | grep -c made
     """,
@@ -168,10 +177,13 @@ if __name__ == "__main__":
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         print(list(pool.map(work, [100, 700, 1500, 900] * 3)))
     held = []
-    threads = [threading.Thread(target=lambda: held.append([bytearray(i % 3000) for i in range(2000)])) for _ in range(8)]
+    def hold():
+        held.append([bytearray(i % 3000) for i in range(2000)])
+    threads = [threading.Thread(target=hold) for _ in range(8)]
     [t.start() for t in threads]; [t.join() for t in threads]
     print(sum(len(b) for h in held for b in h)); held.clear()
-    print(subprocess.run([sys.executable, "-c", "print(sum(len(str(i)) for i in range(20000)))"], capture_output=True, text=True).stdout)
+    child = [sys.executable, "-c", "print(sum(len(str(i)) for i in range(20000)))"]
+    print(subprocess.run(child, capture_output=True, text=True).stdout)
     for method in ("fork", "spawn", "forkserver"):
         context = multiprocessing.get_context(method)
         queue = context.Queue()

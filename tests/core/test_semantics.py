@@ -14,6 +14,7 @@ CLAUSES = [
     "invalid",
     "errno_kept",
     "calloc_zeroes",
+    "calloc_across_segments",
     "alignments",
     "usable",
     "resizing",

@@ -5,6 +5,8 @@ The modes are described in tests/driver/modes.h. Each run is named by its seed a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .building import ASAN, LINKED, PLAIN, TSAN, Flavour, driver, environment_of, run
@@ -49,12 +51,13 @@ OPTION_SETS = [
     "bin_max=2,bin_kib=1,epoch_ms=1,idle_epochs=1,dirty_decay_ms=1",
     "muzzy_decay_ms=10,dirty_decay_ms=2,epoch_ms=1,refill_percent=100,thread_kib=1048576",
     "remap_kib=64,dirty_decay_ms=-1,thread_kib=0,total_kib=0",
+    "background_thread=1,dirty_decay_ms=1,page_return_ms=0,purge_adaptive=0",
 ]
 
 
 def stress(flavour: Flavour, mode: str, threads: int, operations: int, seed: int = 1, options: str = "") -> None:
     """Run one mode; whatever it or a sanitizer has to say is in the failure."""
-    command = [driver("stress", flavour), mode, str(threads), str(operations), str(seed)]
+    command: list[str | Path] = [driver("stress", flavour), mode, str(threads), str(operations), str(seed)]
     done = run(command, environment=environment_of(flavour, options), seconds=1800)
     assert done.returncode == 0, f"{command} {options}: {done.returncode}\n{done.stdout[-2000:]}{done.stderr[:12000]}"
     assert "fine" in done.stdout, done.stdout

@@ -231,6 +231,42 @@ static void calloc_zeroes(void) {
     A(free)(p[0]);
 }
 
+static void calloc_across_segments(void) {
+    /* Free runs of four slices over the border of two segments, their first half clean and their second half dirty: a
+     * span in such a place is only known to be zero if both segments were asked. */
+    enum { PAIRS = 640, SLICES = 2, PAIR_BYTES = SLICES * SIZE_CLASS, OBJECT = 8192, OBJECTS = 16 };
+    static char *p[PAIRS], *second[PAIRS];
+    static unsigned char *object[PAIRS * OBJECTS];
+    const uintptr_t segment = 64 * SIZE_CLASS;
+    int i, k, borders = 0, across = 0, count;
+    size_t n;
+    for (i = 0; i < PAIRS; i++) CHECK((p[i] = A(malloc)(PAIR_BYTES)) != NULL, "%d", i);
+    for (i = 0; i < PAIRS; i++) memset(p[i], 0xFF, PAIR_BYTES);
+    for (i = 0; i < PAIRS; i++)
+        for (k = 0; k < PAIRS; k++)
+            if (p[i] && p[k] && p[k] == p[i] + PAIR_BYTES && (uintptr_t)p[k] % segment == 0) {
+                second[borders++] = p[k];
+                A(free)(p[i]);
+                p[i] = p[k] = NULL;
+            }
+    CHECK(borders >= 4, "only %d borders among %d blocks", borders, PAIRS);
+    A(malloc_trim)(0);
+    for (i = 0; i < borders; i++) A(free)(second[i]);
+    /* Use up what else is free, until a span lies over one of the borders, and then some. */
+    for (count = 0; count < PAIRS * OBJECTS && across < 4 * OBJECTS; count++) {
+        object[count] = A(calloc)(1, OBJECT);
+        CHECK(object[count] != NULL, "%d", count);
+        for (n = 0; n < OBJECT; n++)
+            CHECK(object[count][n] == 0, "byte %zu of %p is %#x", n, (void *)object[count], object[count][n]);
+        for (k = 0; k < borders; k++)
+            across += object[count] + PAIR_BYTES >= (unsigned char *)second[k] &&
+                      object[count] < (unsigned char *)second[k] + PAIR_BYTES;
+    }
+    CHECK(across > 0, "no span of %d came to lie over a border: this checks nothing", count / OBJECTS);
+    for (i = 0; i < count; i++) A(free)(object[i]);
+    for (i = 0; i < PAIRS; i++) A(free)(p[i]);
+}
+
 /* Keep the last blocks live and patterned, so that an overlap shows. */
 enum { WINDOW = 64 };
 static Block window[WINDOW];
@@ -362,7 +398,8 @@ static void family(void) {
 
 static const struct { const char *name; void (*clause)(void); } clauses[] = {
     {"zero_sizes", zero_sizes}, {"no_memory", no_memory},   {"invalid", invalid}, {"errno_kept", errno_kept},
-    {"calloc_zeroes", calloc_zeroes}, {"alignments", alignments}, {"usable", usable},   {"resizing", resizing},
+    {"calloc_zeroes", calloc_zeroes},
+    {"calloc_across_segments", calloc_across_segments}, {"alignments", alignments}, {"usable", usable},   {"resizing", resizing},
     {"trimming", trimming},     {"family", family},
 };
 
