@@ -1,0 +1,181 @@
+"""doctor: each check by itself, in a world made for it, and the command as a whole."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from rtmalloc import _core, _doctor, _launch
+from tests.python.programs import run_rtmalloc, succeed
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LD_PRELOAD", "PYTHONMALLOC", "RTMALLOC", "RTMALLOC_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_check_has_its_test() -> None:
+    here = Path(__file__).read_text()
+    for check in _doctor.CHECKS:
+        assert f"_doctor.{check.__name__}()" in here, check.__name__
+        assert check.__doc__
+
+
+def test_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_interpreter().level == _doctor.OK
+    monkeypatch.setattr(sys, "implementation", types.SimpleNamespace(name="pypy"))
+    assert _doctor.check_interpreter().level == _doctor.PROBLEM
+
+
+def test_free_threading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "is_free_threaded", lambda: False)
+    assert _doctor.check_free_threading().level == _doctor.OK
+    monkeypatch.setattr(_core, "is_free_threaded", lambda: True)
+    assert _doctor.check_free_threading().level == _doctor.NOTE
+
+
+def test_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_library().text.endswith("librtmalloc.so")
+
+    def missing() -> Path:
+        raise FileNotFoundError("gone")
+
+    monkeypatch.setattr(_doctor, "library_path", missing)
+    assert _doctor.check_library().level == _doctor.PROBLEM
+
+
+def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_switch().level == _doctor.OK
+    monkeypatch.setenv("RTMALLOC", "0")
+    assert _doctor.check_switch().level == _doctor.PROBLEM
+
+
+def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets nothing"
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "epoch_ms=7")
+    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms"
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "epoch=7")
+    found = _doctor.check_options()
+    assert found.level == _doctor.PROBLEM
+    assert "there is no option 'epoch'" in found.text
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("", "ok"), ("default", "ok"), ("malloc", "note"), ("debug", "problem"), ("pymalloc", "problem")],
+)
+def test_pythonmalloc(monkeypatch: pytest.MonkeyPatch, value: str, level: str) -> None:
+    monkeypatch.setenv("PYTHONMALLOC", value)
+    assert _doctor.check_pythonmalloc().level == level
+
+
+def test_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_debug_hooks().level == _doctor.OK
+    monkeypatch.setattr(_doctor, "other_hooks", lambda: (True, []))
+    assert "-X dev" in _doctor.check_debug_hooks().text
+    monkeypatch.setattr(_doctor, "other_hooks", lambda: (False, ["/x/_memray.so"]))
+    assert _doctor.check_debug_hooks().text == "/x/_memray.so has hooked Python's allocators"
+
+
+def test_tracemalloc(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_tracemalloc().level == _doctor.OK
+    monkeypatch.setattr(_doctor, "tracemalloc_is_tracing", lambda: True)
+    assert _doctor.check_tracemalloc().level == _doctor.NOTE
+
+
+def test_other_preloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_other_preloads().text == "not set"
+    monkeypatch.setenv("LD_PRELOAD", "/x/libfaketime.so /usr/lib/libjemalloc.so.2")
+    found = _doctor.check_other_preloads()
+    assert found.level == _doctor.NOTE
+    assert found.text.startswith("/usr/lib/libjemalloc.so.2 is preloaded too")
+
+
+def test_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_loader().level == _doctor.OK
+    monkeypatch.setattr(_doctor, "why_not_preloadable", lambda path: "is setuid")
+    assert _doctor.check_loader().level == _doctor.PROBLEM
+
+
+def test_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _doctor.check_c_library().text.startswith("glibc")
+    monkeypatch.setattr(_doctor.sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
+    assert _doctor.check_c_library().level == _doctor.NOTE
+
+
+def test_static_tls() -> None:
+    assert _doctor.check_static_tls().level == _doctor.OK
+
+
+def test_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    assert _doctor.check_address_space().text == "no limit"
+    limit = 8 << 30
+    assert _doctor.check_address_space().level == _doctor.OK
+    limit = 512 << 20
+    found = _doctor.check_address_space()
+    assert (found.level, found.text[:18]) == (_doctor.NOTE, "limited to 512 MiB")
+
+
+@pytest.mark.parametrize(("value", "level"), [("0\n", "ok"), ("1\n", "ok"), ("2\n", "note"), (None, "ok")])
+def test_overcommit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None, level: str) -> None:
+    file = tmp_path / "overcommit"
+    if value is not None:
+        file.write_text(value)
+    monkeypatch.setattr(_doctor, "OVERCOMMIT_FILE", file)
+    assert _doctor.check_overcommit().level == level
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("[always] madvise never\n", "note"), ("always [madvise] never\n", "ok"), ("always madvise [never]\n", "ok")],
+)
+def test_huge_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, level: str) -> None:
+    file = tmp_path / "enabled"
+    monkeypatch.setattr(_doctor, "THP_FILE", file)
+    assert _doctor.check_huge_pages().text == "no transparent huge pages"
+    file.write_text(value)
+    assert _doctor.check_huge_pages().level == level
+
+
+def test_page_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_doctor.os, "sysconf", lambda name: 4096)
+    assert _doctor.check_page_size().text == "4 KiB"
+    monkeypatch.setattr(_doctor.os, "sysconf", lambda name: 65536)
+    assert _doctor.check_page_size().level == _doctor.NOTE
+
+
+def test_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(_doctor.__file__).parents[1]))
+    assert _doctor.check_launch().level == _doctor.OK
+    monkeypatch.setenv("PYTHONMALLOC", "pymalloc")
+    assert _doctor.check_launch().text == "these do not arrive at rtmalloc under the launcher: mem,obj"
+    monkeypatch.delenv("PYTHONMALLOC")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert _doctor.check_launch().text == "the interpreter failed with status 1: no message"
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    assert _doctor.check_launch().text.startswith("the interpreter did not start under the preload library")
+    monkeypatch.setattr(_launch, "library_file", lambda: "/a b/librtmalloc.so")
+    assert _doctor.check_launch().text.startswith("not tried: ")
+
+
+def test_command() -> None:
+    finished = run_rtmalloc("doctor")
+    assert finished.returncode == 0, finished.stdout
+    assert "under the launcher every allocation arrives at rtmalloc" in finished.stdout
+    found = json.loads(succeed(run_rtmalloc("doctor", "--json")))
+    assert len(found) == len(_doctor.CHECKS)
+
+
+def test_command_fails_when_something_does_not_work() -> None:
+    finished = run_rtmalloc("doctor", env={"RTMALLOC_OPTIONS": "epoch_ms=x", "PYTHONMALLOC": "debug"})
+    assert finished.returncode == 1
+    assert "-> unset PYTHONMALLOC" in finished.stdout
+    assert "RTMALLOC_OPTIONS: 'epoch_ms=x': the value is no whole number" in finished.stdout
