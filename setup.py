@@ -56,6 +56,7 @@ PRELOAD_LINK = [
     f"-Wl,--version-script={CORE / 'preload.map'}",
     "-Wl,-z,defs",
     "-Wl,-z,now",
+    "-Wl,-z,initfirst",  # our constructor, and with it our fork handlers, come before those of other libraries
     "-Wl,-soname,librtmalloc.so",
     "-Wl,--build-id=none",
 ]
@@ -135,7 +136,16 @@ def extensions() -> list[Extension]:
             extra_compile_args=COMPILE_FLAGS + shlex.split(os.environ.get("RTMALLOC_CFLAGS", "")),
             extra_link_args=EXTENSION_LINK,
             depends=layers,
-        )
+        ),
+        # Without numpy's headers: it is built everywhere and used where a numpy is.
+        Extension(
+            "rtmalloc.numpy_handler",
+            ["rtmalloc/numpy_handler.pyx"],
+            include_dirs=[str(CORE)],
+            define_macros=[("CYTHON_USE_MODULE_STATE", "1")],
+            extra_compile_args=["-O2", "-fvisibility=hidden", "-Wno-unused-variable", "-Wno-unused-function"],
+            depends=[str((CORE / "api.h").relative_to(ROOT))],
+        ),
     ]
 
 

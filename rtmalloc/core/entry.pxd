@@ -31,10 +31,14 @@ from rtmalloc.core.size_class cimport (
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
-    Allocator, allocator, allocator_open, heap_is_real, late_heap_drop, late_heap_take, rt_heap_late, thread_heap,
+    Allocator, allocator, allocator_open, heap_is_real, heap_reclaim_lost, late_heap_drop, late_heap_take, rt_heap_late, thread_heap,
     thread_heap_open,
 )
 from rtmalloc.core.transfer_cache cimport transfer_drain
+
+cdef extern from "config.h":
+    enum:
+        RT_SLICE_SHIFT
 
 cdef extern from *:
     """
@@ -115,7 +119,8 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         heap_flush(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)
-        store_epoch(h.store, h, now)
+        if store_epoch(h.store, h, now):
+            heap_reclaim_lost(allocator())
     purge_tick(h.store, &allocator().purge, h, now)
     background_tick(&allocator().background, h.store, &allocator().purge)
 
@@ -208,6 +213,9 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
         p = giant_take(&a.store, &allocator().giants, bytes, alignment)
         if p != NULL:
             return p
+        if bytes > (a.store.arena.slice_limit << RT_SLICE_SHIFT):
+            # No amount of tidying makes room for that.
+            break
         if attempt == 0:
             memory_rescue(h)
     rt_set_errno(ENOMEM)
@@ -339,6 +347,8 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
         if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 1024:
             # Room to grow is address space only: what is not touched costs nothing.
             q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes + bytes // 8)
+            if q == NULL:
+                q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes)
             if q != NULL:
                 return q
     return realloc_move(p, before, bytes)
@@ -356,7 +366,12 @@ cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
     if bytes <= before and bytes >= before - before // 4:
         return p
     if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 512:
-        q = giant_resize(&a.store, &allocator().giants, p, bytes + bytes // 8 if bytes > before else bytes)
+        q = NULL
+        if bytes > before:
+            # Room to grow is address space only: what is not touched costs nothing.
+            q = giant_resize(&a.store, &allocator().giants, p, bytes + bytes // 8)
+        if q == NULL:
+            q = giant_resize(&a.store, &allocator().giants, p, bytes)
         if q != NULL:
             return q
         if bytes <= before:
@@ -414,6 +429,17 @@ cdef inline bint is_power_of_two(size_t n) noexcept nogil:
 
 
 cdef inline void* rt_memalign "rt_memalign"(size_t alignment, size_t bytes) noexcept nogil:
+    # As glibc: an alignment that is no power of two is rounded up to one.
+    cdef size_t power = sizeof(void*)
+    while power < alignment and power <= RT_LARGEST_REQUEST // 2:
+        power *= 2
+    if power < alignment:
+        rt_set_errno(EINVAL)
+        return NULL
+    return malloc_aligned(power, bytes)
+
+
+cdef inline void* rt_aligned_alloc "rt_aligned_alloc"(size_t alignment, size_t bytes) noexcept nogil:
     if not is_power_of_two(alignment):
         rt_set_errno(EINVAL)
         return NULL

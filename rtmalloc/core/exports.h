@@ -17,7 +17,7 @@ extern void RT_NAME(free)(void *) RT_EXPORT(rt_free);
 extern void *RT_NAME(calloc)(size_t, size_t) RT_EXPORT(rt_calloc);
 extern void *RT_NAME(realloc)(void *, size_t) RT_EXPORT(rt_realloc);
 extern void *RT_NAME(reallocarray)(void *, size_t, size_t) RT_EXPORT(rt_reallocarray);
-extern void *RT_NAME(aligned_alloc)(size_t, size_t) RT_EXPORT(rt_memalign);
+extern void *RT_NAME(aligned_alloc)(size_t, size_t) RT_EXPORT(rt_aligned_alloc);
 extern void *RT_NAME(memalign)(size_t, size_t) RT_EXPORT(rt_memalign);
 extern int RT_NAME(posix_memalign)(void **, size_t, size_t) RT_EXPORT(rt_posix_memalign);
 extern void *RT_NAME(valloc)(size_t) RT_EXPORT(rt_valloc);

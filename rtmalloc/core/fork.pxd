@@ -9,19 +9,20 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_slice_of
-from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u64, rt_store_relaxed_u8
+from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
 from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.background cimport BACKGROUND_NONE
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle
-from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take
+from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open, mailbox_take
 from rtmalloc.core.page_heap cimport page_heap_opened
-from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner
+from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner, tag_set
 from rtmalloc.core.object cimport Batch, batch_begin, object_locate
 from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.segment cimport SEGMENT_SLICES
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.platform cimport rt_os_thread_id
+from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon, central_settle
 from rtmalloc.core.thread cimport Allocator, allocator, heap_is_real, thread_heap
@@ -47,11 +48,14 @@ cdef inline void fork_prepare() noexcept nogil:
     for i in range(TRANSFER_LENGTHS):
         lock_take(&a.store.transfer.lists[i].lock)
     lock_take(&a.store.arena.pages.lock)
+    # Handlers of libraries that registered before us run now, and may allocate.
+    rt_fork_begin()
 
 
 cdef inline void fork_parent() noexcept nogil:
     cdef Allocator* a = allocator()
     cdef uint32_t i
+    rt_fork_end()
     lock_drop(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_drop(&a.store.transfer.lists[i].lock)
@@ -71,6 +75,14 @@ cdef inline bint heap_is_orphan(Allocator* a, const Heap* mine, uint32_t id) noe
     return h.live and h != mine and h != a.late
 
 
+cdef inline bint fork_has_orphans(Allocator* a, const Heap* mine) noexcept nogil:
+    cdef uint32_t i
+    for i in range(1, a.store.heap_count + 1):
+        if heap_is_orphan(a, mine, i):
+            return True
+    return False
+
+
 cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
     # Spans of threads that are gone become nobody's; all others are looked at, because the hints are lost.
     cdef Store* store = &a.store
@@ -82,7 +94,9 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
         tag = tag_of_slice(&store.arena, slice)
         class_ = tag_class(tag)
         s = &store.arena.spans[slice]
-        rt_store_relaxed_u8(&s.notified, 0)
+        if rt_load_relaxed_u8(&s.notified):
+            # Only where it is set: the table's pages are shared with the parent until they are written.
+            rt_store_relaxed_u8(&s.notified, 0)
         if class_ == 0 or class_ >= RT_CLASS_COUNT or s.index != slice:
             continue
         owner = tag_owner(tag)
@@ -91,7 +105,11 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
         elif mine != NULL and owner == mine.id:
             heap_span_settle(mine, s)
         elif heap_is_orphan(a, mine, owner):
-            central_abandon(store, s)
+            if s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]:
+                central_abandon(store, s)
+            else:
+                # Its owner was forming it: nobody has an object of it, and its slices leak.
+                tag_set(&store.arena, <uint32_t>slice, rt_class_slices[class_], 0)
 
 
 cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
@@ -140,6 +158,7 @@ cdef inline void fork_child() noexcept nogil:
     cdef uint32_t i
     if not heap_is_real(mine):
         mine = NULL
+    rt_fork_end()
     lock_renew(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_renew(&a.store.transfer.lists[i].lock)
@@ -154,6 +173,11 @@ cdef inline void fork_child() noexcept nogil:
     # The background thread stayed behind; the next tick starts one here.
     a.background.state = BACKGROUND_NONE
     a.background.asleep = 0
+    if mine != NULL:
+        mine.tid = rt_os_thread_id()
+    if not fork_has_orphans(a, mine):
+        # The usual case: nothing was torn, and nothing needs to be looked at (or copied).
+        return
     for i in range(1, a.store.heap_count + 1):
         if (<Heap*>a.store.heaps[i]).live:
             mailbox_open(mailbox_of(&a.store.arena, i))

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.arena cimport Arena, arena_address
+from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_add_u64, rt_exchange_u32, rt_store_relaxed_u32, rt_store_release_u32
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.bitmap cimport mask_run, rt_lowest_bit, run_length
@@ -130,6 +130,10 @@ cdef inline slow_pointer giant_take(Store* store, Giants* giants, size_t bytes, 
     p = <char*>rt_os_map(size + slack)
     if p == NULL:
         return NULL
+    if arena_slice_of(&store.arena, p) < store.arena.slice_limit:
+        # An arena that maps on demand only intends its range, and the kernel may place a mapping there.
+        rt_os_unmap(p, size + slack)
+        return NULL
     if slack:
         misfit = (alignment - (<size_t>p & (alignment - 1))) & (alignment - 1)
         if misfit:
@@ -173,14 +177,13 @@ cdef inline slow_pointer giant_resize(Store* store, Giants* giants, void* p, siz
     if before == 0 or size < bytes:
         return NULL
     q = p if size == before else rt_os_remap(p, before, size)
-    # Setting the entry can only fail at a new place; back at the old one it cannot.
-    if q != NULL and not radix_set(&giants.map, q, size):
-        p = rt_os_remap(q, size, before)
-        q = NULL
     if q == NULL:
-        if p != NULL:
-            radix_set(&giants.map, p, before)
+        # The place of the old entry exists: this cannot fail.
+        radix_set(&giants.map, p, before)
         return NULL
+    if not radix_set(&giants.map, q, size):
+        # Not even 32 KiB for the map, and the way back may be taken already: better no process than a wrong pointer.
+        complain_of_pointer(b"realloc", p, b"out of memory for the map of giant blocks")
     if q != p:
         rt_add_u64(&giants.moved, 1)
     rt_add_u64(&giants.bytes, <uint64_t>(<int64_t>size - <int64_t>before))

@@ -6,6 +6,11 @@ from rtmalloc.core.atomics cimport rt_exchange_u32, rt_load_relaxed_u32, rt_stor
 from rtmalloc.core.attributes cimport slow_void
 from rtmalloc.core.platform cimport rt_cpu_relax, rt_os_futex_wait, rt_os_futex_wake
 
+cdef extern from "lock.h" nogil:
+    bint rt_fork_is_mine() noexcept      # this thread is forking: it owns all locks already
+    void rt_fork_begin() noexcept
+    void rt_fork_end() noexcept
+
 cdef enum:
     LOCK_FREE = 0
     LOCK_HELD = 1
@@ -19,6 +24,8 @@ cdef struct Lock:
 cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
     cdef uint32_t seen
     cdef int i
+    if rt_fork_is_mine():
+        return
     for i in range(LOCK_SPINS):
         if rt_load_relaxed_u32(&lock.word) == LOCK_FREE:
             seen = LOCK_FREE
@@ -42,6 +49,8 @@ cdef inline bint lock_try(Lock* lock) noexcept nogil:
 
 
 cdef inline void lock_drop(Lock* lock) noexcept nogil:
+    if rt_fork_is_mine():
+        return
     if rt_exchange_u32(&lock.word, LOCK_FREE) == LOCK_AWAITED:
         rt_os_futex_wake(&lock.word, 1)
 

@@ -19,7 +19,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(transfer_kib, 1024, 0, 65536, "KiB", "empty spans of each length kept ready between threads and page heap")     \
     X(remote_kib, 64, 0, 4096, "KiB", "freed objects of other threads that a sender may hold back to batch them")    \
     X(epoch_ms, 50, 1, 60000, "ms", "time between two looks at what a thread's bins did not need")                    \
-    X(idle_epochs, 4, 1, 1000, "epochs", "a bin without a refill for so long gives everything back")                  \
+    X(idle_epochs, 4, 1, 255, "epochs", "a bin without a refill for so long gives everything back")                  \
     X(dirty_decay_ms, 250, -1, 3600000, "ms", "free slices go back to the kernel this long after they were freed; -1 never, 0 at once")      \
     X(muzzy_decay_ms, 0, 0, 3600000, "ms", "time between MADV_FREE and MADV_DONTNEED; 0 uses MADV_DONTNEED only")    \
     X(python, 1, 0, 1, "", "1: preloaded into CPython, take its three allocator domains before it starts")            \

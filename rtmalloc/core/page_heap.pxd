@@ -107,7 +107,7 @@ cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t m
     # `mask` is about to leave the free set of `segment`.
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
-    ph.wanted_back += rt_count_bits(mask & segment.purged)
+    rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
     if ph.used_slices > ph.peak_slices:
         ph.peak_slices = ph.used_slices
 

@@ -75,7 +75,8 @@ static inline int rt_os_map_at(void *where, size_t bytes) {
 
 static inline void rt_os_unmap(void *p, size_t bytes) {
     int saved = errno;
-    munmap(p, bytes);
+    /* Splitting a mapping fails at vm.max_map_count: then at least the pages go. */
+    if (munmap(p, bytes) != 0) madvise(p, bytes, MADV_DONTNEED);
     errno = saved;
 }
 
@@ -180,6 +181,16 @@ static inline uint64_t rt_os_clock_ms(void) {
 static inline uint64_t rt_os_random(void) {
     const uint64_t *bytes = (const uint64_t *)getauxval(AT_RANDOM);
     return bytes ? bytes[1] : 0x9E3779B97F4A7C15u;
+}
+
+static inline uint32_t rt_os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }
+
+/* Whether the thread `id` of this process has ended. */
+static inline int rt_os_thread_is_gone(uint32_t id) {
+    int saved = errno;
+    int gone = syscall(SYS_tgkill, getpid(), id, 0) != 0 && errno == ESRCH;
+    errno = saved;
+    return gone;
 }
 
 static inline void rt_os_futex_wait(uint32_t *word, uint32_t seen) {

@@ -21,6 +21,8 @@ cdef extern from "platform.h" nogil:
     size_t rt_os_address_space_limit() noexcept
     uint64_t rt_os_clock_ms() noexcept
     uint64_t rt_os_random() noexcept
+    uint32_t rt_os_thread_id() noexcept
+    bint rt_os_thread_is_gone(uint32_t id) noexcept
     void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept
     void rt_cpu_relax() noexcept

@@ -53,41 +53,34 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     cdef PageHeap* ph = &store.arena.pages
     cdef Segment* segment = &ph.segments[s]
     cdef uint64_t rest = mask
-    cdef uint64_t failed = 0
-    cdef uint32_t first, length
+    cdef uint64_t kept = 0      # what the kernel would not take: locked memory, for instance
+    cdef uint64_t lazy = 0      # what it takes when it needs memory
+    cdef uint64_t run
+    cdef size_t bytes
     cdef uint32_t calls = 0
-    cdef int result
     cdef char* at
     while rest:
-        first = rt_lowest_bit(rest)
-        length = run_length(rest, first)
-        at = arena_address(&store.arena, <uint64_t>s * SEGMENT_SLICES + first)
-        if lazily:
-            result = rt_os_discard_lazily(at, <size_t>length << RT_SLICE_SHIFT)
-        else:
-            result = rt_os_discard(at, <size_t>length << RT_SLICE_SHIFT)
-        if result != 0:
-            # Locked memory, for instance: it stays what it was.
-            failed |= mask_run(first, length)
-        rest &= ~mask_run(first, length)
+        run = mask_run(rt_lowest_bit(rest), run_length(rest, rt_lowest_bit(rest)))
+        at = arena_address(&store.arena, <uint64_t>s * SEGMENT_SLICES + rt_lowest_bit(rest))
+        bytes = <size_t>rt_count_bits(run) << RT_SLICE_SHIFT
+        if lazily and rt_os_discard_lazily(at, bytes) == 0:
+            lazy |= run
+        elif rt_os_discard(at, bytes) != 0:
+            kept |= run
+        rest &= ~run
         calls += 1
     lock_take(&ph.lock)
     segment.free |= mask
-    segment.purged |= mask & ~failed
+    segment.old &= ~mask
+    segment.purged |= mask & ~kept
+    segment.muzzy = (segment.muzzy & ~mask) | lazy
+    segment.dirty &= ~(mask & ~kept & ~lazy)
     ph.used_slices -= rt_count_bits(mask)
-    if lazily:
-        segment.muzzy |= mask & ~failed
-        segment.old &= ~mask
-        ph.dirty_slices += rt_count_bits(mask)
-    else:
-        segment.dirty &= ~(mask & ~failed)
-        segment.old &= ~mask
-        segment.muzzy &= ~mask
-        ph.dirty_slices += rt_count_bits(failed)
+    ph.dirty_slices += rt_count_bits(kept | lazy)
     page_heap_note(ph, s)
     lock_drop(&ph.lock)
     purge.calls += calls
-    purge.slices += rt_count_bits(mask & ~failed)
+    purge.slices += rt_count_bits(mask & ~kept)
     return calls
 
 
@@ -208,11 +201,14 @@ cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now
 cdef inline cold_int purge_everything(Store* store, Purge* purge, Heap* self) noexcept nogil:
     # Give back all free memory now: slices, pages inside spans, address space where it is scarce. Whether there was any.
     cdef PageHeap* ph = &store.arena.pages
-    cdef uint32_t calls = 0
+    cdef uint64_t given
+    cdef int unmapped
     cdef uint32_t s
     lock_take(&purge.lock)
+    given = purge.slices + purge.spans.bytes
     for s in range(page_heap_opened(ph)):
-        calls += purge_segment(store, purge, self, s, True, 0)
-    calls += page_heap_unmap_idle(ph)
+        purge_segment(store, purge, self, s, True, 0)
+    unmapped = page_heap_unmap_idle(ph)
+    given = purge.slices + purge.spans.bytes - given
     lock_drop(&purge.lock)
-    return calls > 0
+    return given > 0 or unmapped > 0

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from rtmalloc.core.atomics cimport (
     rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_swap_if_u64,
 )
-from rtmalloc.core.attributes cimport cold_void
+from rtmalloc.core.attributes cimport cold_int, cold_void
 from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
@@ -97,10 +97,11 @@ cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil
     rt_store_relaxed_u32(&store.mail_cursor, id)
 
 
-cdef inline cold_void store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:
-    # What belongs to nobody in particular: one of the ticking threads does it, once per epoch.
+cdef inline cold_int store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:
+    # What belongs to nobody in particular: one of the ticking threads does it, once per epoch. Whether it was this one.
     cdef uint64_t due = rt_load_relaxed_u64(&store.epoch_at)
     if now < due or not rt_swap_if_u64(&store.epoch_at, &due, now + store.options.value[RT_OPTION_epoch_ms]):
-        return
+        return 0
     transfer_drain(&store.transfer, &store.arena.pages, False)
     store_read_idle_mail(store, self)
+    return 1

@@ -14,7 +14,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_epoch_ms, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
 )
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
-from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map
+from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.purge cimport Purge
 from rtmalloc.core.refill cimport heap_flush
 from rtmalloc.core.remote cimport mail_read
@@ -36,7 +36,7 @@ cdef extern from "tls.h" nogil:
     void rt_tls_set(void* heap) noexcept
     ctypedef void (*rt_destructor)(void*) noexcept nogil
     int rt_exit_key_open(rt_destructor f) noexcept
-    void rt_exit_key_set(void* value) noexcept
+    int rt_exit_key_set(void* value) noexcept
 
 cdef enum:
     HEAP_CHUNK = 8             # heaps mapped at a time
@@ -54,6 +54,7 @@ cdef struct Allocator:
     uint32_t heap_room         # ... and how many fit
     Lock late_lock             # guards the shared heap of threads that have passed their exit
     Heap* late
+    uint32_t reclaim_cursor    # heap whose thread was looked at last
     uint64_t threads_started   # heaps handed to threads
     uint64_t threads_ended
 
@@ -91,8 +92,10 @@ cdef inline cold_int allocator_open() noexcept nogil:
     lock_take(&a.opening)
     if not a.ready:
         options_from_environment(a)
-        if arena_open(&a.store.arena):
-            a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
+        # What a failed attempt got is kept for the next one.
+        if a.store.arena.base != NULL or arena_open(&a.store.arena):
+            if a.store.heaps == NULL:
+                a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
             if a.store.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
                 rt_store_release_u32(&a.ready, 1)
                 opened = True
@@ -103,11 +106,11 @@ cdef inline cold_int allocator_open() noexcept nogil:
     return rt_load_acquire_u32(&a.ready)
 
 
-cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
-    # A new heap with the next id, under heaps_lock; NULL when ids or memory are used up.
+cdef inline Heap* heap_create(Allocator* a, bint last) noexcept nogil:
+    # A new heap with the next id, under heaps_lock; NULL when ids or memory are used up. The last id is for `last`.
     cdef Heap* h
     cdef size_t bytes = (sizeof(Heap) + 127) & ~<size_t>127
-    if a.store.heap_count >= a.store.arena.heap_limit:
+    if a.store.heap_count + (0 if last else 1) >= a.store.arena.heap_limit:
         return NULL
     if a.heap_room == 0:
         a.heap_memory = <char*>rt_os_map(HEAP_CHUNK * bytes)
@@ -126,20 +129,21 @@ cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
     return h
 
 
-cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
-    # A clean heap for somebody; NULL when there is none left.
+cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
+    # A clean heap for somebody (with `last`, even the last one); NULL when there is none left.
     cdef Heap* h
     lock_take(&a.heaps_lock)
     h = a.pool
     if h != NULL:
         a.pool = h.pool_next
     else:
-        h = heap_create(a)
+        h = heap_create(a, last)
     if h != NULL:
         h.live = 1
         a.threads_started += 1
     lock_drop(&a.heaps_lock)
     if h != NULL:
+        h.tid = rt_os_thread_id()
         h.beat = BEAT_MOST
         h.beat_length = BEAT_MOST
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
@@ -161,12 +165,16 @@ cdef inline cold_pointer thread_heap_open() noexcept nogil:
     h = thread_heap()
     if heap_is_real(h):
         return h
-    h = heap_acquire(allocator())
+    h = heap_acquire(allocator(), False)
     if h == NULL:
         return NULL
     rt_tls_set(h)
     # May allocate in threads with many keys, which by now works.
-    rt_exit_key_set(h)
+    if rt_exit_key_set(h) != 0:
+        # Without its destructor the heap would never come back: this thread shares the late one.
+        rt_tls_set(&rt_heap_late)
+        heap_recycle(allocator(), h)
+        return NULL
     return h
 
 
@@ -194,9 +202,12 @@ cdef inline void heap_leave(Heap* h) noexcept nogil:
 
 cdef inline void thread_exit(void* heap) noexcept nogil:
     # The pthread key's destructor. Destructors that run after it may still allocate and free: they find the late heap.
-    cdef Allocator* a = allocator()
-    cdef Heap* h = <Heap*>heap
     rt_tls_set(&rt_heap_late)
+    heap_recycle(allocator(), <Heap*>heap)
+
+
+cdef inline void heap_recycle(Allocator* a, Heap* h) noexcept nogil:
+    # The heap's thread needs it no more.
     heap_leave(h)
     lock_take(&a.heaps_lock)
     h.live = 0
@@ -206,6 +217,17 @@ cdef inline void thread_exit(void* heap) noexcept nogil:
     lock_drop(&a.heaps_lock)
 
 
+cdef inline cold_void heap_reclaim_lost(Allocator* a) noexcept nogil:
+    # A thread whose first call comes after the last round of its key destructors leaves its heap behind. Look at one heap
+    # per epoch, going round; called by one thread at a time.
+    cdef uint32_t count = rt_load_acquire_u32(&a.store.heap_count)
+    cdef Heap* h
+    a.reclaim_cursor = a.reclaim_cursor + 1 if a.reclaim_cursor < count else 1
+    h = <Heap*>a.store.heaps[a.reclaim_cursor]
+    if h.live and h != a.late and h != thread_heap() and rt_os_thread_is_gone(h.tid):
+        heap_recycle(a, h)
+
+
 cdef inline Heap* late_heap_take() noexcept nogil:
     # The heap shared by threads that have none, locked; NULL when there is no memory for it.
     cdef Allocator* a = allocator()
@@ -213,7 +235,7 @@ cdef inline Heap* late_heap_take() noexcept nogil:
         return NULL
     lock_take(&a.late_lock)
     if a.late == NULL:
-        a.late = heap_acquire(a)
+        a.late = heap_acquire(a, True)
         if a.late == NULL:
             lock_drop(&a.late_lock)
     return a.late

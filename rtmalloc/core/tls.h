@@ -34,5 +34,5 @@ static inline void rt_tls_set(void *heap) { rt_tls_heap = heap; }
 typedef void (*rt_destructor)(void *);
 static pthread_key_t rt_exit_key;
 static inline int rt_exit_key_open(rt_destructor f) { return pthread_key_create(&rt_exit_key, f); }
-static inline void rt_exit_key_set(void *value) { pthread_setspecific(rt_exit_key, value); }
+static inline int rt_exit_key_set(void *value) { return pthread_setspecific(rt_exit_key, value); }
 #endif
