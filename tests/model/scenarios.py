@@ -291,9 +291,9 @@ LONG_SCENARIOS = (
         (current(TALL, 1, 1),),
     ),
     Scenario(
-        "2 adopters, 2 words",
+        "2 adopters, useful from 2 of 3",
         (owner(EXIT), second(REFILL, EXIT), third(REFILL, EXIT), FREER),
-        (full(TALL),),
+        (full(TRIO),),
     ),
     Scenario(
         "purger outlives its span, other shape, all exit",
