@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parents[2]
-LIBRARY = SOURCE / "rtmalloc" / "lib" / "librtmalloc.so"
+import rtmalloc
+
+# The package under test: the checkout's, or an installed one.
+SOURCE = Path(rtmalloc.__file__).resolve().parents[1]
+LIBRARY = rtmalloc.library_path()
 SECONDS = 60
 
 # What a developer may have set, and what must not decide a test.

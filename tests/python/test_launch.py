@@ -16,6 +16,7 @@ from tests.python.programs import (
     ALL,
     ARRIVING,
     LIBRARY,
+    SOURCE,
     answer,
     clean_environment,
     run,
@@ -90,7 +91,7 @@ def test_interpreter_flags(original: list[str], count: int, flags: list[str]) ->
 
 def test_isolated_mode_needs_no_environment(script: Path) -> None:
     # -I ignores PYTHONPATH, so rtmalloc itself must be found another way; LD_PRELOAD still works.
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r}); {SHOW}"
+    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); {SHOW}"
     env = {"LD_PRELOAD": str(LIBRARY)}
     assert answer(run([sys.executable, "-I", "-c", code], env))[3:] == ["preload", ALL]
 

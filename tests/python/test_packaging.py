@@ -1,0 +1,83 @@
+"""The source distribution has everything that a build needs, and its wheel works in a clean environment."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.python.programs import clean_environment
+
+pytest.importorskip("Cython", reason="building needs Cython in this environment (no network in tests)")
+pytest.importorskip("setuptools", reason="building needs setuptools in this environment")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NOT_OURS = shutil.ignore_patterns(
+    *(".*", "build", "dist", "results", "__pycache__", "*.so", "*.egg-info", "_core.c", "numpy_handler.c"),
+    *("_size_table.h", "model", "plots", "bin"),
+)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    env = clean_environment()
+    del env["PYTHONPATH"]  # the checkout must not help
+    finished = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source distribution, made of a copy of the checkout, and a wheel, made of the source distribution alone."""
+    folder = tmp_path_factory.mktemp("packaging")
+    shutil.copytree(CHECKOUT, folder / "checkout", ignore=NOT_OURS)
+    (folder / "dist").mkdir()
+    make = "from setuptools import build_meta; build_meta.build_{}({!r})"
+    run(sys.executable, "-c", make.format("sdist", str(folder / "dist")), cwd=folder / "checkout")
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked")
+    (source,) = (folder / "unpacked").iterdir()
+    run(sys.executable, "-c", make.format("wheel", str(folder / "dist")), cwd=source)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.mark.slow
+def test_source_distribution_holds_no_build_product(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if name.endswith((".so", "_core.c", "_size_table.h", ".pyc"))]
+    assert any(name.endswith("rtmalloc/_core.pyx") for name in names)
+
+
+@pytest.mark.slow
+def test_wheel_contains_the_preload_library_and_the_types(built: tuple[Path, Path]) -> None:
+    names = zipfile.ZipFile(built[1]).namelist()
+    for name in (
+        "rtmalloc/lib/librtmalloc.so",
+        "rtmalloc/py.typed",
+        "rtmalloc/_core.pyi",
+        "rtmalloc/numpy_handler.pyi",
+    ):
+        assert name in names
+    assert any(name.startswith("rtmalloc/_core.cpython-") for name in names)
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+@pytest.mark.slow
+def test_wheel_in_a_clean_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "clean", cwd=tmp_path)
+    program = tmp_path / "clean" / "bin"
+    run(program / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", built[1], cwd=tmp_path)
+    library = Path(run(program / "rtmalloc", "libpath", cwd=tmp_path).strip())
+    assert library.is_relative_to(tmp_path / "clean")
+    code = "import rtmalloc; print(rtmalloc.verify().complete)"
+    assert run(program / "rtmalloc", "-c", code, cwd=tmp_path) == "True\n"
+    assert run(program / "python", "-m", "rtmalloc", "-c", code, cwd=tmp_path) == "True\n"
+    assert "every allocation arrives" in run(program / "rtmalloc", "doctor", cwd=tmp_path)
