@@ -29,6 +29,7 @@ PLAIN_RUNS = [
     ("fork", 4, 80),
     ("cancel", 8, 50),
     ("exit", 4, 60),
+    ("relay", 3, 6_000),
 ]
 SANITIZED_RUNS = [
     ("churn", 1, 30_000),
@@ -41,6 +42,7 @@ SANITIZED_RUNS = [
     ("first", 1, 400),
     ("keys", 4, 4),
     ("short", 8, 2_000),
+    ("relay", 2, 300),
 ]
 # TSan's run-time loses its own locks when threads are cancelled or a threaded process forks; ASan does not mind.
 ASAN_ONLY_RUNS = [("fork", 4, 10), ("cancel", 4, 10), ("exit", 4, 20)]
@@ -90,6 +92,21 @@ def test_tsan(mode: str, threads: int, operations: int) -> None:
 def test_options(mode: str, threads: int, operations: int, options: str) -> None:
     stress(PLAIN, mode, threads, operations, seed=3, options=options)
     stress(TSAN, mode, threads, operations // 4, seed=4, options=options)
+
+
+def test_options_reach_the_allocator() -> None:
+    # A library that ignored its options would pass all of the above.
+    command: list[str | Path] = [driver("stress", PLAIN), "first", "1", "20", "1"]
+    done = run(command, environment=environment_of(PLAIN, "no_such_option=1,bin_max=many,epoch_ms=0"))
+    assert done.returncode == 0
+    for name in ("no_such_option", "bin_max", "epoch_ms"):
+        assert f"rtmalloc: RTMALLOC_OPTIONS {name}: " in done.stderr, done.stderr
+
+
+def test_relay_with_quick_epochs() -> None:
+    # Every few milliseconds somebody looks after all heaps, while these change hands.
+    stress(PLAIN, "relay", 3, 6_000, options="epoch_ms=1,dirty_decay_ms=1")
+    stress(LINKED, "relay", 3, 6_000, options="epoch_ms=1,dirty_decay_ms=1")
 
 
 def test_linked_without_sanitizer() -> None:

@@ -18,7 +18,8 @@ void mode_first(const Run *run);    /* each entry point as the first call of a t
 void mode_keys(const Run *run);     /* destructors of thread-specific data, all four iterations */
 void mode_short(const Run *run);    /* very many short threads hand objects on; RSS stays level */
 void mode_idle(const Run *run);     /* very many threads at once */
-/* process.c: fork, cancellation, exit */
+/* process.c: fork, cancellation, exit, and a relay of short threads in the middle of a storm */
+void mode_relay(const Run *run);
 void mode_fork(const Run *run);
 void mode_cancel(const Run *run);
 void mode_exit(const Run *run);

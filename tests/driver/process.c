@@ -41,7 +41,7 @@ static Storm child_storm;
 static void *child_thread(void *argument) {
     Storm s = {{(uint64_t)(uintptr_t)argument}, SIZE_CLASS, {0}};
     int i;
-    for (i = 0; i < 500; i++) storm_step(&s);
+    for (i = 0; i < 200; i++) storm_step(&s);
     storm_end(&s);
     return NULL;
 }
@@ -84,6 +84,23 @@ void mode_fork(const Run *run) {
         status = child_wait(pid, CHILD_SECONDS);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %ld: status %#x", round, (unsigned)status);
     }
+    weather_stop(run);
+    shared_clear(&r);
+}
+
+/* ---- relay: heaps change hands among short threads while others are busy, and look after everybody's from time to time */
+
+void mode_relay(const Run *run) {
+    enum { RUNNERS = 4 };
+    pthread_t ids[RUNNERS];
+    Random r = {run->seed};
+    long i;
+    weather_start(run, weather_thread, 1);
+    for (i = 0; i < run->operations; i++) {
+        if (i >= RUNNERS) thread_join(ids[i % RUNNERS]);
+        ids[i % RUNNERS] = thread_start(child_thread, (void *)(uintptr_t)(run->seed + (uint64_t)i));
+    }
+    for (i = 0; i < RUNNERS && i < run->operations; i++) thread_join(ids[i]);
     weather_stop(run);
     shared_clear(&r);
 }

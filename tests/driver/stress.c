@@ -7,6 +7,7 @@ static const struct { const char *name; void (*mode)(const Run *); } modes[] = {
     {"churn", mode_churn},   {"grow", mode_grow}, {"classes", mode_classes}, {"freeonly", mode_freeonly},
     {"orphans", mode_orphans}, {"first", mode_first}, {"keys", mode_keys},   {"short", mode_short},
     {"idle", mode_idle},     {"fork", mode_fork}, {"cancel", mode_cancel},   {"exit", mode_exit},
+    {"relay", mode_relay},
 };
 
 int main(int count, char **words) {
