@@ -221,12 +221,17 @@ cdef inline char* arena_address(const Arena* a, uint64_t slice) noexcept nogil:
     return a.base + (slice << RT_SLICE_SHIFT)
 
 
+cdef inline uint64_t* arena_bits(const Arena* a, uint64_t slice) noexcept nogil:
+    # The bitmap of a span that begins at `slice`.
+    return &a.bits[slice * RT_SLICE_WORDS]
+
+
 cdef inline Span* arena_span_new(Arena* a, uint32_t slice, uint32_t slices) noexcept nogil:
     # The span entry of a run that is ours: its place is filled in, and interior entries point to the first.
     cdef Span* s = &a.spans[slice]
     cdef uint32_t i
     s.base = arena_address(a, slice)
-    s.bits = &a.bits[<size_t>slice * RT_SLICE_WORDS]
+    s.bits = arena_bits(a, slice)
     s.slices = slices
     for i in range(slices):
         rt_store_relaxed_u32(&a.spans[slice + i].index, slice)

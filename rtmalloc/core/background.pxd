@@ -40,13 +40,20 @@ cdef struct Background:
     Purge* purge
 
 
-cdef inline void background_step(Background* b, uint64_t now) noexcept nogil:
-    # One part of a pass, if nobody else is at it.
+cdef inline uint64_t background_step(Background* b, uint64_t now, uint64_t* given) noexcept nogil:
+    # One part of a pass, if nobody else is at it. Returns the clock of the next part; *given is what all passes have given
+    # back so far, and stays when a pass is under way.
+    cdef uint64_t next = now + BACKGROUND_STEP_MS
     store_epoch(b.store, NULL, now)
     if lock_try(&b.purge.lock):
         if now >= b.purge.pass_at or b.purge.cursor < page_heap_opened(&b.store.arena.pages):
             purge_work(b.store, b.purge, NULL, now)
+        if b.purge.cursor >= page_heap_opened(&b.store.arena.pages):
+            given[0] = b.purge.slices + b.purge.spans.bytes
+            if b.purge.pass_at > next:
+                next = b.purge.pass_at
         lock_drop(&b.purge.lock)
+    return next
 
 
 cdef inline void background_doze(Background* b) noexcept nogil:
@@ -59,30 +66,26 @@ cdef inline void background_doze(Background* b) noexcept nogil:
 
 cdef inline void* background_body(void* argument) noexcept nogil:
     cdef Background* b = <Background*>argument
-    cdef uint64_t now, given
+    cdef uint64_t now, next
+    cdef uint64_t given = 0
     cdef uint64_t given_before = 0
     cdef uint32_t calm = 0
     rt_thread_name(b"rtmalloc")
     while rt_load_relaxed_u32(&b.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
-        background_step(b, now)
-        if b.purge.cursor < page_heap_opened(&b.store.arena.pages):
-            rt_thread_sleep_ms(BACKGROUND_STEP_MS)
-            continue
-        # Between two passes.
-        given = b.purge.slices + b.purge.spans.bytes
-        if rt_exchange_u32(&b.stirred, 0) or given != given_before:
-            calm = 0
-        else:
-            calm += 1
-        given_before = given
-        if calm >= BACKGROUND_CALM:
-            background_doze(b)
-            calm = 0
-        elif b.purge.pass_at > now:
-            rt_thread_sleep_ms(b.purge.pass_at - now)
-        else:
-            rt_thread_sleep_ms(BACKGROUND_STEP_MS)
+        next = background_step(b, now, &given)
+        if next - now > BACKGROUND_STEP_MS:
+            # Between two passes.
+            if rt_exchange_u32(&b.stirred, 0) or given != given_before:
+                calm = 0
+            else:
+                calm += 1
+            given_before = given
+            if calm >= BACKGROUND_CALM:
+                background_doze(b)
+                calm = 0
+                continue
+        rt_thread_sleep_ms(next - now)
     return NULL
 
 

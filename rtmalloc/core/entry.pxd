@@ -431,7 +431,7 @@ cdef inline bint is_power_of_two(size_t n) noexcept nogil:
 cdef inline void* rt_memalign "rt_memalign"(size_t alignment, size_t bytes) noexcept nogil:
     # As glibc: an alignment that is no power of two is rounded up to one.
     cdef size_t power = sizeof(void*)
-    while power < alignment and power <= RT_LARGEST_REQUEST // 2:
+    while power < alignment and power <= RT_LARGEST_REQUEST:
         power *= 2
     if power < alignment:
         rt_set_errno(EINVAL)

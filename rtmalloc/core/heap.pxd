@@ -83,7 +83,8 @@ cdef struct Heap:
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
     uint8_t padding_d[64]
     # -- the thread's again
-    uint32_t tid               # of the thread that has it
+    uint32_t tid               # of the thread that has it (this and the next: under the allocator's heaps_lock)
+    uint32_t life              # counts the threads that have had it
     uint64_t ticked_at         # clock, in ms, of the last tick
     uint32_t steal             # class that gives up bin capacity next
     bint last_zeroed           # whether the object that the last refill returned is known to be zero

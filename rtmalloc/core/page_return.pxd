@@ -8,8 +8,9 @@
 # span may be released and formed anew at any time (docs/protocol.md).
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from rtmalloc.core.arena cimport arena_address, arena_bits
 from rtmalloc.core.atomics cimport (
-    rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_or_u64,
+    rt_and_u64, rt_load_relaxed_u8, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_or_u64,
     rt_store_relaxed_u8,
 )
 from rtmalloc.core.attributes cimport slow_int
@@ -20,18 +21,17 @@ from rtmalloc.core.pagemap cimport tag_class, tag_of_slice
 from rtmalloc.core.platform cimport rt_os_discard
 from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size, rt_class_slices
-from rtmalloc.core.span cimport Span, span_claim
+from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 
 cdef extern from "config.h":
     enum:
         RT_SLICE_BYTES
-        RT_SLICE_WORDS
-        RT_SLICE_SHIFT
 
 cdef struct Geometry:
     # What a span looked like when it was read; true only while we hold one of its objects.
     char* base
+    uint64_t* bits
     uint32_t size              # bytes of an object
     uint32_t objects
     uint32_t bytes             # of the span
@@ -50,7 +50,8 @@ cdef inline bint geometry_read(const Store* store, uint32_t slice, Geometry* g) 
     cdef const Span* s = &store.arena.spans[slice]
     if class_ == 0 or class_ >= RT_CLASS_COUNT or rt_load_relaxed_u32(&s.index) != slice:
         return False
-    g.base = store.arena.base + (<size_t>slice << RT_SLICE_SHIFT)
+    g.base = arena_address(&store.arena, slice)
+    g.bits = arena_bits(&store.arena, slice)
     g.size = rt_class_size[class_]
     g.objects = rt_load_relaxed_u16(&s.objects)
     g.bytes = <uint32_t>rt_class_slices[class_] * RT_SLICE_BYTES
@@ -75,25 +76,25 @@ cdef inline uint64_t object_mask(uint32_t first, uint32_t end, uint32_t word) no
     return mask
 
 
-cdef inline bint objects_free(const Span* s, uint32_t first, uint32_t end) noexcept nogil:
+cdef inline bint objects_free(const Geometry* g, uint32_t first, uint32_t end) noexcept nogil:
     # Whether the objects [first, end) are all free, by a look that holds nothing.
     cdef uint32_t w = first // 64
     cdef uint64_t mask
     while w * 64 < end:
         mask = object_mask(first, end, w)
-        if rt_load_relaxed_u64(&s.bits[w]) & mask != mask:
+        if rt_load_relaxed_u64(&g.bits[w]) & mask != mask:
             return False
         w += 1
     return True
 
 
-cdef inline bint unit_is_free(const Span* s, const Geometry* g, uint32_t unit) noexcept nogil:
+cdef inline bint unit_is_free(const Geometry* g, uint32_t unit) noexcept nogil:
     # Whether no live object overlaps a unit. What lies behind the last object belongs to nobody.
     cdef uint32_t first = unit * g.unit // g.size
     cdef uint32_t end = (unit * g.unit + g.unit - 1) // g.size + 1
     if end > g.objects:
         end = g.objects
-    return first < end and objects_free(s, first, end)
+    return first < end and objects_free(g, first, end)
 
 
 cdef inline bint objects_claim(
@@ -107,7 +108,7 @@ cdef inline bint objects_claim(
     cdef bint whole = True
     while w * 64 < end and whole:
         mask = object_mask(first, end, w)
-        got = span_claim(s, w, mask)
+        got = rt_and_u64(&g.bits[w], ~mask) & mask
         # The first bit that we hold pins the span: from here on its geometry stays what it is now.
         whole = got == mask and (w != begin or (geometry_read(store, slice, &now) and geometry_same(g, &now)))
         if not whole and got:
@@ -182,11 +183,11 @@ cdef inline slow_int span_return(
         units = (end * g.size + g.unit - 1) // g.unit
     unit = 0
     while unit < units:
-        if returned >> unit & 1 or not unit_is_free(s, &g, unit):
+        if returned >> unit & 1 or not unit_is_free(&g, unit):
             unit += 1
             continue
         end = unit + 1
-        while end < units and not returned >> end & 1 and unit_is_free(s, &g, end):
+        while end < units and not returned >> end & 1 and unit_is_free(&g, end):
             end += 1
         calls += span_return_run(store, counters, self, s, slice, &g, unit, end)
         unit = end + 1

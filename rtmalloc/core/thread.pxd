@@ -140,10 +140,11 @@ cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
         h = heap_create(a, last)
     if h != NULL:
         h.live = 1
+        h.life += 1
+        h.tid = rt_os_thread_id()
         a.threads_started += 1
     lock_drop(&a.heaps_lock)
     if h != NULL:
-        h.tid = rt_os_thread_id()
         h.beat = BEAT_MOST
         h.beat_length = BEAT_MOST
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
@@ -219,23 +220,42 @@ cdef inline void heap_recycle(Allocator* a, Heap* h) noexcept nogil:
 
 cdef inline cold_void heap_reclaim_lost(Allocator* a) noexcept nogil:
     # A thread whose first call comes after the last round of its key destructors leaves its heap behind. Look at one heap
-    # per epoch, going round; called by one thread at a time.
-    cdef uint32_t count = rt_load_acquire_u32(&a.store.heap_count)
+    # per epoch, going round. A heap that changed hands between the two looks has another `life`.
     cdef Heap* h
-    a.reclaim_cursor = a.reclaim_cursor + 1 if a.reclaim_cursor < count else 1
+    cdef uint32_t tid, life
+    cdef bint lost
+    lock_take(&a.heaps_lock)
+    a.reclaim_cursor = a.reclaim_cursor + 1 if a.reclaim_cursor < a.store.heap_count else 1
     h = <Heap*>a.store.heaps[a.reclaim_cursor]
-    if h.live and h != a.late and h != thread_heap() and rt_os_thread_is_gone(h.tid):
+    lost = h.live and h != a.late and h != thread_heap()
+    tid = h.tid
+    life = h.life
+    lock_drop(&a.heaps_lock)
+    if not lost or not rt_os_thread_is_gone(tid):
+        return
+    lock_take(&a.heaps_lock)
+    lost = h.live and h.life == life
+    if lost:
+        # Ours now: nobody else takes it for lost as well.
+        h.life += 1
+        h.tid = rt_os_thread_id()
+    lock_drop(&a.heaps_lock)
+    if lost:
         heap_recycle(a, h)
 
 
 cdef inline Heap* late_heap_take() noexcept nogil:
     # The heap shared by threads that have none, locked; NULL when there is no memory for it.
     cdef Allocator* a = allocator()
+    cdef Heap* h
     if not allocator_open():
         return NULL
     lock_take(&a.late_lock)
     if a.late == NULL:
-        a.late = heap_acquire(a, True)
+        h = heap_acquire(a, True)
+        lock_take(&a.heaps_lock)
+        a.late = h
+        lock_drop(&a.heaps_lock)
         if a.late == NULL:
             lock_drop(&a.late_lock)
     return a.late
