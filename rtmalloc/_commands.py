@@ -45,10 +45,18 @@ def _doctor_command(arguments: argparse.Namespace) -> int:
     return int(any(finding.level == _doctor.PROBLEM for finding in findings))
 
 
-def _options_command(_: argparse.Namespace) -> int:
+def _options_command(arguments: argparse.Namespace) -> int:
     """Print the table of options."""
-    for option in _options.options().values():
-        print(f"{option.name} = {option.value}\n    {option.description} ({option.range}; default {option.default})")
+    options = _options.options().values()
+    if arguments.markdown:
+        print("| option | default | range | what it does |\n|---|---|---|---|")
+        for option in options:
+            default = f"{option.default} {option.unit}".strip()
+            print(f"| `{option.name}` | {default} | {option.least} to {option.most} | {option.description} |")
+    else:
+        for option in options:
+            print(f"{option.name} = {option.value}")
+            print(f"    {option.description} ({option.range}; default {option.default})")
     return 0
 
 
@@ -104,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor_command)
 
     options = commands.add_parser("options", help="list the options for RTMALLOC_OPTIONS and configure()")
+    options.add_argument("--markdown", action="store_true", help="as a table for documentation")
     options.set_defaults(run=_options_command)
 
     stats = commands.add_parser("stats", help="statistics of a process that called rtmalloc.stats_file()")

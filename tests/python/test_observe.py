@@ -160,6 +160,12 @@ def test_options_command_lists_them_all() -> None:
     assert [line.split(" = ")[0] for line in out.splitlines()[::2]] == list(rtmalloc.options())
 
 
+def test_the_tuning_guide_has_todays_options() -> None:
+    guide = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"
+    # The table is pasted, not typed: rtmalloc options --markdown
+    assert succeed(run_rtmalloc("options", "--markdown")) in guide.read_text()
+
+
 # ---- the statistics file
 
 
