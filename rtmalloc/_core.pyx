@@ -42,6 +42,7 @@ cdef extern from "exports.h":
     pass
 
 cdef extern from "children.h" nogil:
+    void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 
 cdef extern from "Python.h":
@@ -55,11 +56,13 @@ cdef extern from "Python.h":
 
 # ---- what happens when the library is loaded and when the process ends
 
-cdef constructor_void library_load() noexcept nogil:
+cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept nogil:
     # Make the allocator ready, so that no later call has to. In a process that is going to be a Python interpreter, take
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
+    # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
+    rt_environment_set(envp)
     if not rt_python_is_up():
         rt_environment_leave(rt_file_of(&rt_api_own))
     if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:

@@ -31,6 +31,9 @@ MAX_CLASSES = 125
 MAX_SMALL_LIMIT = 32768
 """Bytes: the largest small class that the look-up table covers."""
 
+SLICE_LEAST = 32768
+"""Bytes of the slices that a table must suit: the default build's (RTMALLOC_SLICE_SHIFT may make them longer)."""
+
 LARGEST_SPAN_SLICES = 16
 """Slices: the longest span; the offset inside a span must stay below 2**19 for the exact reciprocal."""
 
@@ -122,6 +125,8 @@ def table_parse(text: str, name: str = "rtmalloc.toml") -> SizeTable:
     for key in document:
         if key not in ("generate", "classes", "spans", "limits"):
             raise source.error(source.line_of(key), f"unknown section [{key}]")
+        if not isinstance(document[key], dict):
+            raise source.error(source.line_of(key), f"[{key}] is a section")
     if ("generate" in document) == ("classes" in document):
         raise source.error(1, "exactly one of [generate] and [classes] describes the table")
     if "generate" in document:
@@ -130,9 +135,13 @@ def table_parse(text: str, name: str = "rtmalloc.toml") -> SizeTable:
         sizes, linear_max = _explicit(source, document["classes"])
     spans = _section(source, document, "spans", {"min_objects": 16})
     limits = _section(source, document, "limits", {"max_waste": 1.0})
-    if not isinstance(spans["min_objects"], int) or not 1 <= spans["min_objects"] <= 64:
-        raise source.error(source.line_of("min_objects"), "min_objects is a whole number from 1 to 64")
-    _check_waste(source, sizes, linear_max, limits["max_waste"])
+    most = LARGEST_SPAN_SLICES * SLICE_LEAST // sizes[-1]
+    if type(spans["min_objects"]) is not int or not 1 <= spans["min_objects"] <= most:
+        raise source.error(
+            source.line_of("min_objects"),
+            f"min_objects is a whole number from 1 to {most}: a span has at most {LARGEST_SPAN_SLICES} slices",
+        )
+    _check_waste(source, sizes, linear_max, limits["max_waste"], explicit="classes" in document)
     return SizeTable(tuple(sizes), spans["min_objects"])
 
 
@@ -211,14 +220,14 @@ def _explicit(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]
     return sizes, linear_max
 
 
-def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: object) -> None:
+def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: object, explicit: bool) -> None:
     """Refuse a class above ``linear_max`` that can waste more than ``max_waste`` of its block."""
     if not isinstance(max_waste, (int, float)) or isinstance(max_waste, bool) or not 0 < max_waste <= 1:
         raise source.error(source.line_of("max_waste"), "max_waste is a fraction above 0, at most 1")
     for index, (smaller, size) in enumerate(pairwise(sizes), start=1):
         waste = (size - smaller - 1) / size
         if smaller >= linear_max and waste > max_waste:
-            line = source.line_of_item("sizes", index) if "sizes" in source.text else source.line_of("max_waste")
+            line = source.line_of_item("sizes", index) if explicit else source.line_of("max_waste")
             raise source.error(
                 line,
                 f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block "

@@ -1,17 +1,16 @@
 # The background thread: purges when nobody calls us. Without it a process gives memory back while some thread still
 # allocates now and then; one that stops altogether keeps what it had. Opt-in (the Python launcher opts in), started only
-# once there is memory worth it, asleep for good while nothing happens.
+# once there is memory worth it, and it ends when nothing is left to do; the next heartbeat starts another.
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport (
-    rt_exchange_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_relaxed_u32, rt_store_u32,
-    rt_swap_if_u32,
+    rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.lock cimport lock_drop, lock_try
 from rtmalloc.core.options cimport RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms
 from rtmalloc.core.page_heap cimport page_heap_opened
-from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_futex_wait, rt_os_futex_wake
+from rtmalloc.core.platform cimport rt_os_clock_ms
 from rtmalloc.core.purge cimport Purge, purge_work
 from rtmalloc.core.scavenge cimport store_epoch
 from rtmalloc.core.segment cimport SEGMENT_SLICES
@@ -26,7 +25,7 @@ cdef extern from "background.h" nogil:
 cdef enum:
     BACKGROUND_SEGMENTS = 4    # 8 MiB in use: below that there is nothing worth a thread
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
-    BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it sleeps for good
+    BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
     BACKGROUND_NONE = 0        # not started (or in a fork child: gone)
     BACKGROUND_RUNS = 1
@@ -35,7 +34,6 @@ cdef enum:
 cdef struct Background:
     uint32_t state             # BACKGROUND_*
     uint32_t stirred           # 1: some thread has ticked since the background thread last looked
-    uint32_t asleep            # futex word: 1 while it sleeps for good
     Store* store
     Purge* purge
 
@@ -56,12 +54,12 @@ cdef inline uint64_t background_step(Background* b, uint64_t now, uint64_t* give
     return next
 
 
-cdef inline void background_doze(Background* b) noexcept nogil:
-    # Sleep until a thread ticks. `asleep` first, then the last look at `stirred`; who ticks does it the other way round.
-    rt_store_u32(&b.asleep, 1)
-    while rt_load_u32(&b.asleep) and not rt_load_u32(&b.stirred):
-        rt_os_futex_wait(&b.asleep, 1)
-    rt_store_u32(&b.asleep, 0)
+cdef inline bint background_ends(Background* b) noexcept nogil:
+    # Nothing is left to do: the thread ends, so that a process whose own threads have all ended can end as well. Unless
+    # somebody ticked just now, and no other background thread was started for it.
+    cdef uint32_t seen = BACKGROUND_NONE
+    rt_store_u32(&b.state, BACKGROUND_NONE)
+    return not rt_load_u32(&b.stirred) or not rt_swap_if_u32(&b.state, &seen, BACKGROUND_RUNS)
 
 
 cdef inline void* background_body(void* argument) noexcept nogil:
@@ -82,9 +80,9 @@ cdef inline void* background_body(void* argument) noexcept nogil:
                 calm += 1
             given_before = given
             if calm >= BACKGROUND_CALM:
-                background_doze(b)
+                if background_ends(b):
+                    break
                 calm = 0
-                continue
         rt_thread_sleep_ms(next - now)
     return NULL
 
@@ -93,22 +91,17 @@ cdef inline cold_void background_start(Background* b, Store* store, Purge* purge
     cdef uint32_t seen = BACKGROUND_NONE
     if not rt_swap_if_u32(&b.state, &seen, BACKGROUND_RUNS):
         return
-    b.store = store
-    b.purge = purge
     if rt_thread_start(background_body, b) != 0:
         rt_store_relaxed_u32(&b.state, BACKGROUND_FAILED)
 
 
 cdef inline void background_tick(Background* b, Store* store, Purge* purge) noexcept nogil:
-    # From a thread's heartbeat, holding nothing: wake or start the background thread if the options want it.
+    # From a thread's heartbeat, holding nothing: start the background thread if the options want it and it does not run.
     if store.options.value[RT_OPTION_background_thread] == 0 or store.options.value[RT_OPTION_dirty_decay_ms] < 0:
         return
-    if rt_load_relaxed_u32(&b.state) == BACKGROUND_NONE:
+    if rt_load_u32(&b.state) == BACKGROUND_NONE:
         if page_heap_opened(&store.arena.pages) >= BACKGROUND_SEGMENTS:
             background_start(b, store, purge)
         return
     if not rt_load_relaxed_u32(&b.stirred):
         rt_store_u32(&b.stirred, 1)
-        if rt_load_u32(&b.asleep):
-            rt_store_u32(&b.asleep, 0)
-            rt_os_futex_wake(&b.asleep, 1)

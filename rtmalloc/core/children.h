@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 extern char **environ;
+
+/* Before libc's initialiser has run there is no environment yet; it will find what the kernel handed over, which is this. */
+static inline void rt_environment_set(char **envp) {
+    if (!environ) environ = envp;
+}
+
 #define RT_NO_CHILDREN "RTMALLOC_NO_CHILDREN="
 
 /* Remove the path `own` from the list behind LD_PRELOAD=, which separates by colon or space. */

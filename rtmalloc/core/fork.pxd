@@ -172,7 +172,6 @@ cdef inline void fork_child() noexcept nogil:
     lock_renew(&a.opening)
     # The background thread stayed behind; the next tick starts one here.
     a.background.state = BACKGROUND_NONE
-    a.background.asleep = 0
     if mine != NULL:
         mine.tid = rt_os_thread_id()
     if not fork_has_orphans(a, mine):

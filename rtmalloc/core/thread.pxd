@@ -92,6 +92,8 @@ cdef inline cold_int allocator_open() noexcept nogil:
     lock_take(&a.opening)
     if not a.ready:
         options_from_environment(a)
+        a.background.store = &a.store
+        a.background.purge = &a.purge
         # What a failed attempt got is kept for the next one.
         if a.store.arena.base != NULL or arena_open(&a.store.arena):
             if a.store.heaps == NULL:
