@@ -12,6 +12,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
 #define RT_OPTIONS(X)                                                                                                  \
     X(thread_kib, 1024, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
     X(total_kib, 16384, 0, 67108864, "KiB", "free objects that all threads together may keep in their bins")          \
+    X(thread_least_kib, 128, 0, 1048576, "KiB", "of it, what a thread may have even when total_kib is used up")          \
     X(bin_max, 256, 0, 4096, "objects", "objects that one bin may hold; 0 sends every free straight to its span")     \
     X(bin_kib, 64, 1, 4096, "KiB", "bytes that one bin may hold (but at least two objects)")                          \
     X(slow_start_bytes, 4096, 0, 1048576, "bytes", "first capacity of a bin; it doubles with each refill")            \

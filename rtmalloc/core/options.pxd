@@ -9,6 +9,7 @@ cdef extern from "options.h" nogil:
     enum:
         RT_OPTION_thread_kib
         RT_OPTION_total_kib
+        RT_OPTION_thread_least_kib
         RT_OPTION_bin_max
         RT_OPTION_bin_kib
         RT_OPTION_slow_start_bytes

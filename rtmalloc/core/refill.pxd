@@ -13,7 +13,7 @@ from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.object cimport Batch, batch_add, batch_begin, object_locate
 from rtmalloc.core.options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
-    RT_OPTION_total_kib,
+    RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
@@ -48,6 +48,10 @@ cdef inline int64_t heap_budget(Heap* h) noexcept nogil:
     cdef const int64_t* option = h.store.options.value
     cdef int64_t own = option[RT_OPTION_thread_kib] * 1024 - h.granted_bytes
     cdef int64_t all = option[RT_OPTION_total_kib] * 1024 - <int64_t>rt_load_relaxed_u64(&h.store.cached_bytes)
+    cdef int64_t least = option[RT_OPTION_thread_least_kib] * 1024 - h.granted_bytes
+    # However many threads there are, each may have its least: or those that come late would work without bins.
+    if all < least:
+        all = least
     return own if own < all else all
 
 
