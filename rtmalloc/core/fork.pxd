@@ -104,6 +104,8 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
             central_settle(store, s, class_)
         elif mine != NULL and owner == mine.id:
             heap_span_settle(mine, s)
+        elif a.late != NULL and owner == a.late.id:
+            heap_span_settle(a.late, s)
         elif heap_is_orphan(a, mine, owner):
             if s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]:
                 central_abandon(store, s)

@@ -5,9 +5,10 @@
 #          = class * 16               small class: the byte offset of the class's bin, hence the factor
 #          = TAG_LARGE                first slice of a large block
 #
-# All slices of a span carry the same tag. Another thread's read may be stale in the owner part only: the class cannot
-# change while an object of the span is live, and only a heap's own thread ever writes that heap's id, so a stale tag
-# never equals the reader's own id. That makes  tag - own_tag_base < BIN_END  one test for "mine, small, which class".
+# All slices of a span carry the same tag. A read without a lock may be stale in the owner part only: the class cannot
+# change while an object of the span is live. A thread may take a span for its own that was evicted from it a moment ago
+# (remote.pxd); the object then goes into its bin, which may hold objects of any span of the class. That makes
+# tag - own_tag_base < BIN_END  one test for "mine, small, which class".
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport Arena
