@@ -45,6 +45,23 @@ print(json.dumps([before, held, megabytes()]))
     assert after[0] <= before[0] + 4
 
 
+def test_memory_comes_back_to_a_silent_process() -> None:
+    # Nobody calls the allocator: only the background thread can do it, and the launcher has asked for it.
+    code = """
+import time
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20
+kept = [{'number': n, 'text': str(n) * 20} for n in range(200_000)]
+full = resident()
+del kept
+time.sleep(3)
+print([full, resident()])
+"""
+    full, later = answer(run_code(code, "launcher"))
+    assert full > 60
+    assert later < 30
+
+
 def test_every_number_has_a_sensible_value() -> None:
     code = """
 import dataclasses, json, rtmalloc
