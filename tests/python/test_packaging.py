@@ -80,4 +80,7 @@ def test_wheel_in_a_clean_environment(built: tuple[Path, Path], tmp_path: Path) 
     code = "import rtmalloc; print(rtmalloc.verify().complete)"
     assert run(program / "rtmalloc", "-c", code, cwd=tmp_path) == "True\n"
     assert run(program / "python", "-m", "rtmalloc", "-c", code, cwd=tmp_path) == "True\n"
+    isolated = code.replace("complete", "complete, __import__('sys').flags.isolated")
+    assert run(program / "python", "-I", "-m", "rtmalloc", "-c", isolated, cwd=tmp_path) == "True 1\n"
+    assert run(program / "python", "-Im", "rtmalloc", "-c", isolated, cwd=tmp_path) == "True 1\n"
     assert "every allocation arrives" in run(program / "rtmalloc", "doctor", cwd=tmp_path)
