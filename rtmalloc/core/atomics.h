@@ -7,6 +7,19 @@
 #define RT_ATOMICS_H
 #include <stdint.h>
 
+/* RT_STORM (test builds only): now and then a thread loses its CPU just before it changes a shared word, so that the
+ * steps of the protocol interleave in ways that a quiet machine never shows. */
+#ifdef RT_STORM
+#include <sched.h>
+static inline void rt_storm(void) {
+    static __thread uint32_t dice = 1;
+    dice = dice * 1664525u + 1013904223u;
+    if (dice >> 29 == 0) sched_yield();
+}
+#else
+static inline void rt_storm(void) {}
+#endif
+
 #define RT_ATOMIC_LOADS(suffix, type)                                                                                  \
     static inline type rt_load_relaxed_##suffix(const type *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }        \
     static inline type rt_load_acquire_##suffix(const type *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }        \
@@ -14,8 +27,12 @@
     static inline void rt_store_relaxed_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }        \
     static inline void rt_store_release_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }        \
     static inline void rt_store_##suffix(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }                \
-    static inline type rt_exchange_##suffix(type *p, type v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }   \
+    static inline type rt_exchange_##suffix(type *p, type v) {                                                         \
+        rt_storm();                                                                                                    \
+        return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                                            \
+    }                                                                                                                  \
     static inline int rt_swap_if_##suffix(type *p, type *seen, type v) {                                               \
+        rt_storm();                                                                                                    \
         return __atomic_compare_exchange_n(p, seen, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);                         \
     }
 
@@ -26,8 +43,14 @@ RT_ATOMIC_LOADS(u32, uint32_t)
 RT_ATOMIC_LOADS(u64, uint64_t)
 RT_ATOMIC_LOADS(pointer, rt_pointer)
 
-static inline uint64_t rt_or_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST); }
-static inline uint64_t rt_and_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST); }
+static inline uint64_t rt_or_u64(uint64_t *p, uint64_t v) {
+    rt_storm();
+    return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);
+}
+static inline uint64_t rt_and_u64(uint64_t *p, uint64_t v) {
+    rt_storm();
+    return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST);
+}
 static inline uint64_t rt_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 /* Keeps the compiler from moving stores across; no instruction. A fork may stop a thread between any two of them. */
 static inline void rt_compiler_barrier(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }

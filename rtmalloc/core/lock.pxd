@@ -1,5 +1,7 @@
-# A four-byte lock: spin a little, then sleep in the kernel. No lock in this allocator is held across a system call,
-# so a holder leaves within a microsecond unless it loses its CPU; that is when sleeping pays.
+# A four-byte lock: spin a little, then sleep in the kernel. The locks that threads wait for are held for well under a
+# microsecond, so sleeping pays only when the holder has lost its CPU. Three are held across a system call, and nobody
+# waits for those on the way to memory: the purge lock (only tried, but for trim() and fork), a heap's own lock while a
+# refill opens a segment (others only try it), and the registry of heaps while it maps room for new ones.
 from libc.stdint cimport uint32_t
 
 from rtmalloc.core.atomics cimport rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32

@@ -40,7 +40,7 @@ cdef struct PageHeap:
     segments_hook hook         # called without the lock; NULL when all memory is accessible already
     void* hook_context
     Segment* segments          # [limit]
-    uint64_t* summary[2][RUN_LEVELS]  # [SUMMARY_*][j]: bit s = segment s has a run of at least 2**j slices
+    uint64_t* summaries        # see page_heap_summary
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
@@ -57,17 +57,18 @@ cdef inline cold_void page_heap_open(
     PageHeap* ph, char* base, uint32_t limit, bint on_demand, Segment* segments, void* summary_memory
 ) noexcept nogil:
     # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's.
-    cdef uint64_t* words = <uint64_t*>summary_memory
-    cdef uint32_t which, level
     memset(ph, 0, sizeof(PageHeap))
     ph.base = base
     ph.limit = limit
     ph.on_demand = on_demand
     ph.segments = segments
-    for which in range(2):
-        for level in range(RUN_LEVELS):
-            ph.summary[which][level] = words
-            words += (limit + 63) // 64
+    ph.summaries = <uint64_t*>summary_memory
+
+
+cdef inline uint64_t* page_heap_summary(PageHeap* ph, uint32_t which, uint32_t level, uint32_t word) noexcept nogil:
+    # A word of a summary: bit i = segment 64 * word + i has a run of at least 2**level slices (SUMMARY_FREE or _DIRTY).
+    # The words of the same segments lie together, so that a small heap touches one page of them.
+    return &ph.summaries[(word * 2 + which) * RUN_LEVELS + level]
 
 
 cdef inline uint32_t page_heap_opened(PageHeap* ph) noexcept nogil:
@@ -81,12 +82,12 @@ cdef inline void page_heap_note_level(PageHeap* ph, uint32_t which, uint32_t s, 
     cdef uint64_t bit = <uint64_t>1 << (s & 63)
     cdef uint64_t* word
     while before < now:
-        word = &ph.summary[which][before][s >> 6]
+        word = page_heap_summary(ph, which, before, s >> 6)
         rt_store_relaxed_u64(word, word[0] | bit)
         before += 1
     while before > now:
         before -= 1
-        word = &ph.summary[which][before][s >> 6]
+        word = page_heap_summary(ph, which, before, s >> 6)
         rt_store_relaxed_u64(word, word[0] & ~bit)
 
 
@@ -120,7 +121,7 @@ cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t cou
     cdef uint32_t probes = 0
     cdef uint64_t candidates, mask
     for w in range(words):
-        candidates = ph.summary[which][level][w]
+        candidates = page_heap_summary(ph, which, level, w)[0]
         while candidates:
             s = w * 64 + rt_lowest_bit(candidates)
             candidates &= candidates - 1
@@ -134,7 +135,7 @@ cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t cou
             if probes == PAGE_HEAP_PROBES and level + 1 < RUN_LEVELS:
                 # Enough near misses: from here on only segments whose run is surely long enough.
                 level += 1
-                candidates &= ph.summary[which][level][w]
+                candidates &= page_heap_summary(ph, which, level, w)[0]
     return SLICE_NONE
 
 

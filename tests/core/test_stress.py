@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .building import ASAN, LINKED, PLAIN, TSAN, Flavour, driver, environment_of, run
+from .building import ASAN, LINKED, PLAIN, STORM, TSAN, Flavour, driver, environment_of, run
 
 # mode, threads, operations: together about ten seconds for each flavour on two idle cores.
 PLAIN_RUNS = [
@@ -89,6 +89,12 @@ def test_asan(mode: str, threads: int, operations: int) -> None:
 @pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS, ids=run_name)
 def test_tsan(mode: str, threads: int, operations: int) -> None:
     stress(TSAN, mode, threads, operations)
+
+
+@pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS, ids=run_name)
+def test_storm(mode: str, threads: int, operations: int) -> None:
+    # Plain code, but threads yield between the protocol's steps.
+    stress(STORM, mode, threads, operations)
 
 
 @pytest.mark.parametrize("options", OPTION_SETS)

@@ -12,7 +12,7 @@ from rtmalloc.core cimport bitmap, segment
 from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
     SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
-    page_heap_opened, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
+    page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
 from rtmalloc.core.purge cimport QUIET_NEVER, Purge, purge_segment
@@ -175,7 +175,7 @@ cdef class Pages:
 
     def summary(self, uint32_t which, uint32_t level, uint32_t s):
         """Whether the summary says that segment s has a run of at least 2**level slices."""
-        return bool(self.pages().summary[which][level][s >> 6] >> (s & 63) & 1)
+        return bool(page_heap_summary(self.pages(), which, level, s >> 6)[0] >> (s & 63) & 1)
 
     def poke(self, uint32_t slice, uint8_t value):
         """Write to the first and last byte of a slice."""
