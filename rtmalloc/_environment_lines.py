@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 
 from rtmalloc import _option_text
-from rtmalloc._launch import preload_value
+from rtmalloc._launch import options_value, preload_value
 
 
 def _shell(variables: dict[str, str]) -> list[str]:
@@ -55,14 +55,11 @@ def lines_for(format: str, options: str = "") -> list[str]:
 
     Args:
         format: what will start the program.
-        options: a value for ``RTMALLOC_OPTIONS``; empty leaves the variable out.
+        options: for ``RTMALLOC_OPTIONS``, beside those that the launcher sets.
 
     Raises:
         LaunchError: when the library is missing.
         ValueError: when ``options`` holds what the allocator would refuse.
     """
-    variables = {"LD_PRELOAD": preload_value(None)}
-    if options:
-        _option_text.parse(options)
-        variables[_option_text.VARIABLE] = options
+    variables = {"LD_PRELOAD": preload_value(None), _option_text.VARIABLE: options_value(options)}
     return FORMATS[format](variables)

@@ -61,6 +61,20 @@ def preload_value(existing: str | None) -> str:
     return ":".join([library, *others])
 
 
+def options_value(given: str) -> str:
+    """A value of ``RTMALLOC_OPTIONS`` with the launcher's own options in front of what is given.
+
+    Args:
+        given: ``name=value,name=value``; what it names stays as it says.
+
+    Raises:
+        ValueError: when it holds what the allocator would refuse.
+    """
+    chosen = _option_text.parse(given)
+    defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name not in chosen]
+    return ",".join([*defaults, given] if given else defaults)
+
+
 def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, str]:
     """The environment in which a program runs on rtmalloc.
 
@@ -75,11 +89,7 @@ def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, 
     env = dict(base)
     if env.get(SWITCH) == "0":
         return env
-    given = env.get(_option_text.VARIABLE, "")
-    chosen = _option_text.parse(given)
-    defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name not in chosen]
-    if defaults:
-        env[_option_text.VARIABLE] = ",".join([*defaults, given] if given else defaults)
+    env[_option_text.VARIABLE] = options_value(env.get(_option_text.VARIABLE, ""))
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
         env.pop(NO_CHILDREN, None)

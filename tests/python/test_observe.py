@@ -179,8 +179,8 @@ def test_options_command_lists_them_all() -> None:
 
 def test_the_tuning_guide_has_todays_options() -> None:
     guide = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"
-    # The table is pasted, not typed: rtmalloc options --markdown
-    assert succeed(run_rtmalloc("options", "--markdown")) in guide.read_text()
+    table = succeed(run_rtmalloc("options", "--markdown"))
+    assert table in guide.read_text(), "paste the output of `python -m rtmalloc options --markdown` into docs/tuning.md"
 
 
 # ---- the statistics file
