@@ -40,7 +40,7 @@ def test_fill_up_to_limit(limit: int, kind: str) -> None:
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit // MIB}MiB")
 @pytest.mark.parametrize(
-    "mode", [("churn", "4", "20000"), ("grow", "1", "5"), ("short", "4", "3000"), ("fork", "2", "5")], ids="-".join
+    "mode", [("churn", "2", "20000"), ("grow", "1", "5"), ("short", "4", "3000"), ("fork", "2", "5")], ids="-".join
 )
 def test_stress_under_limit(limit: int, mode: tuple[str, str, str]) -> None:
     done = run_limited([driver("stress", PLAIN), *mode, "1"], limit)

@@ -34,7 +34,7 @@ SHELL_JOBS = {
         declare -A count; s=""
         for i in {1..3000}; do count[$((i % 17))]+="x$i"; s+="$i,"; done
         for k in "${!count[@]}"; do echo "$k ${#count[$k]}"; done | sort -n
-        echo "${s//1/one}" | head -c 3000; echo
+        s="${s//1/one}"; echo "${#s} ${s:0:3000}"
         f() { local n=$1; ((n < 2)) && echo "$n" || echo $(( $(f $((n-1))) + $(f $((n-2))) )); }; f 7
         mapfile -t lines < <(seq 5000); echo "${#lines[@]} ${lines[4321]}"; x=$(seq 20000 | md5sum); echo "$x"
     """,

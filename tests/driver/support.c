@@ -87,6 +87,7 @@ void block_new_by(Block *b, Random *r, int entry_point, size_t size, size_t alig
         size_t pieces = random_below(r, 8) + 1;
         p = A(calloc)(pieces, size / pieces);
         b->requested = size = size / pieces * pieces;
+        CHECK(p != NULL, "calloc has no %zu bytes: errno %d", size, errno);
         for (i = 0; i < size; i++)
             CHECK(((unsigned char *)p)[i] == 0, "calloc: %p of %zu bytes is not zero at byte %zu", p, size, i);
         break;
