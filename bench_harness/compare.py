@@ -13,6 +13,7 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from scipy import stats
 
 from bench_harness import statistics
@@ -110,8 +111,8 @@ def print_changes(console: Console, found: Sequence[Change]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for c in found:
         table.add_row(
-            c.title,
-            c.contender,
+            Text(c.title),
+            Text(c.contender),
             si(c.speeds[0]),
             si(c.speeds[1]),
             describe_verdict(c.speed),

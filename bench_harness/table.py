@@ -112,7 +112,8 @@ def group_table(group: GroupRows) -> Table:
         if not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
             texts[4].stylize("bold green")
         table.add_row(
-            "(loop overhead)" if row.is_probe else row.contender,
+            # As text: a variant's name, rtmalloc[option=1], is no markup.
+            Text("(loop overhead)" if row.is_probe else row.contender),
             *texts,
             style="dim" if row.is_probe else None,
         )
@@ -147,7 +148,7 @@ def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
     for name in ("speed", "peak RSS", "groups"):
         table.add_column(name, justify="right")
     for m in means:
-        table.add_row(m.contender, m.base, f"{m.throughput:.3f}", f"{m.peak_rss:.3f}", str(m.groups))
+        table.add_row(Text(m.contender), Text(m.base), f"{m.throughput:.3f}", f"{m.peak_rss:.3f}", str(m.groups))
     console.print(table)
 
 

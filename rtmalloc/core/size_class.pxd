@@ -5,6 +5,7 @@ cdef extern from "config.h" nogil:
     enum:
         RT_CLASS_COUNT          # small classes, and class 0 for "none"
         RT_MAX_SMALL            # bytes of the largest
+        RT_SLICE_BYTES
     const uint32_t rt_class_size[]
     const uint8_t rt_class_slices[]
     const uint16_t rt_bin_offset[]
@@ -23,7 +24,7 @@ cdef inline uint32_t class_of_aligned(size_t bytes, size_t alignment) noexcept n
     # The smallest class for `bytes` whose objects all lie at multiples of `alignment` (a power of two); 0 when none
     # does. Object k of a span lies at k * size from a slice boundary.
     cdef uint32_t c
-    if bytes > RT_MAX_SMALL or alignment > RT_MAX_SMALL:
+    if bytes > RT_MAX_SMALL or alignment > RT_SLICE_BYTES:
         return 0
     c = class_of_size(bytes)
     while c < RT_CLASS_COUNT and rt_class_size[c] & (alignment - 1):

@@ -105,7 +105,9 @@ def test_run_writes_results_table_and_pictures(tmp_path: Path, capsys: pytest.Ca
     assert results.header["command"][0] == "bench-harness"
 
 
-def test_a_variant_is_a_contender_of_its_own(tmp_path: Path, cells: dict[str, Path]) -> None:
+def test_a_variant_is_a_contender_of_its_own(
+    tmp_path: Path, cells: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "r.json"
     library = f"known={cells['libknown.so']}"
     assert (
@@ -127,6 +129,7 @@ def test_a_variant_is_a_contender_of_its_own(tmp_path: Path, cells: dict[str, Pa
         )
         == 0
     )
+    assert "known[a=1,b=2]" in capsys.readouterr().out.split("geometric means")[0].split("op/s, median")[1]
     results = load(out)
     assert {c["contender"] for c in results.cells} == {"known", "known[a=1,b=2]", "noop"}
     assert results.header["allocators"]["known[a=1,b=2]"]["environment"] == {"KNOWN_OPTIONS": "a=1,b=2"}
