@@ -21,9 +21,9 @@ from rtmalloc.core.options cimport RT_OPTION_remap_kib
 from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
 from rtmalloc.core.purge cimport Purge, purge_everything, purge_tick
-from rtmalloc.core.object cimport Batch, batch_begin, object_locate
+from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
-from rtmalloc.core.remote cimport heap_free_remote, span_put
+from rtmalloc.core.remote cimport heap_free_remote, heap_takes_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
 from rtmalloc.core.size_class cimport (
     RT_CLASS_COUNT, RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size,
@@ -233,8 +233,12 @@ cdef inline slow_void free_beat(void* p, Bin* b) noexcept nogil:
 
 cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     cdef Heap* h = thread_heap()
+    cdef uint32_t class_ = <uint32_t>(b - h.bins)
     b.room += 1
-    heap_free_excess(h, p, <uint32_t>(b - h.bins))
+    if batch_takes(&h.sources[class_].excess, p):
+        h.counters.excess_frees += 1
+    else:
+        heap_free_excess(h, p, class_)
     h.beat -= 1
     if unlikely(h.beat < 0):
         heap_tick(h)
@@ -254,7 +258,13 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
     cdef uint32_t tag = tag_of_slice(&a.store.arena, slice)
     cdef Heap* h = thread_heap()
     cdef uint32_t object_ = 0
+    cdef Span* s
     cdef Batch batch
+    if heap_takes_remote(h, p):
+        h.beat -= 1
+        if unlikely(h.beat < 0):
+            heap_tick(h)
+        return
     if tag_code(tag) == TAG_LARGE:
         if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
@@ -265,17 +275,17 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
         return
     if tag_code(tag) == 0:
         complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
-    batch.span = object_locate(&a.store.arena, p, &object_)
-    if batch.span == NULL:
+    s = object_locate(&a.store.arena, p, &object_)
+    if s == NULL:
         complain_of_pointer(b"free", p, b"not the start of a block")
     if unlikely(not heap_is_real(h)):
         # A thread that only frees gets a heap too, for its sender's cache and its heartbeat.
         h = <Heap*>thread_heap_open()
         if h == NULL:
-            batch_begin(&batch, batch.span, object_, tag_class(tag))
+            batch_begin(&batch, s, object_, tag_class(tag))
             span_put(&a.store, NULL, &batch)
             return
-    heap_free_remote(h, batch.span, object_, tag_class(tag))
+    heap_free_remote(h, p, s, object_, tag_class(tag))
     h.beat -= 1
     if unlikely(h.beat < 0):
         heap_tick(h)

@@ -121,6 +121,7 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
     cdef uint64_t slice
     cdef void* p
     cdef void* rest
+    cdef Span* s
     cdef Batch batch
     for c in range(1, RT_CLASS_COUNT):
         p = h.bins[c].head
@@ -129,10 +130,10 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
             slice = arena_slice_of(&a.store.arena, p)
             if slice >= rt_load_relaxed_u64(&a.store.arena.slice_count) or tag_class(tag_of_slice(&a.store.arena, slice)) != c:
                 break
-            batch.span = object_locate(&a.store.arena, p, &object_)
-            if batch.span == NULL:
+            s = object_locate(&a.store.arena, p, &object_)
+            if s == NULL:
                 break
-            batch_begin(&batch, batch.span, object_, c)
+            batch_begin(&batch, s, object_, c)
             if rt_load_relaxed_u64(&batch.span.bits[batch.word]) & batch.mask:
                 break
             rest = (<void**>p)[0]

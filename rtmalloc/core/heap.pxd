@@ -73,6 +73,7 @@ cdef struct Heap:
     # -- BINS_OFFSET
     Bin bins[CLASSES_MOST]
     Source sources[CLASSES_MOST]
+    uint32_t remote_last       # the slot that was used last
     Batch remote[REMOTE_SLOTS] # the sender's cache: objects of spans that are not ours
     Span* owned                # all own spans
     Span* sweep                # where the epoch's look at own spans goes on

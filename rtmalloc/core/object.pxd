@@ -6,12 +6,16 @@ from rtmalloc.core.atomics cimport rt_load_relaxed_u32
 from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.bitmap cimport rt_lowest_bit
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.span cimport Span, span_object_at
+from rtmalloc.core.span cimport RECIPROCAL_SHIFT, Span, span_object_at
 
 cdef struct Batch:
-    # Objects on their way home: some of the 64 of one word of one span.
+    # Objects on their way home: some of the 64 of one word of one span. While it holds one, the span stays what it is.
     Span* span                 # NULL = empty
     uint64_t mask
+    char* low                  # address of the word's first object, and ...
+    uint32_t bytes             # ... of all its objects together: what lies there belongs to this batch; 0 = empty
+    uint32_t size              # of an object
+    uint64_t reciprocal        # of the size (span.pxd)
     uint32_t word
     uint32_t class_            # of the span, known while we hold objects of it
 
@@ -36,18 +40,38 @@ cdef inline cold_void complain_of_double_free(const Span* s, uint32_t word, uint
 
 
 cdef inline void batch_begin(Batch* batch, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
+    # An empty batch gets its first object.
+    cdef uint32_t first = object_ & ~<uint32_t>63
+    cdef uint32_t objects = s.objects - first
     batch.span = s
-    batch.word = object_ >> 6
     batch.mask = <uint64_t>1 << (object_ & 63)
+    batch.low = s.base + <size_t>first * s.size
+    # Not beyond the span's last object: what follows may be another span.
+    batch.bytes = (objects if objects < 64 else 64) * s.size
+    batch.size = s.size
+    batch.reciprocal = s.reciprocal
+    batch.word = object_ >> 6
     batch.class_ = class_
 
 
-cdef inline bint batch_add(Batch* batch, Span* s, uint32_t object_) noexcept nogil:
-    # Add an object if it belongs to the batch's word; whether it did.
-    cdef uint64_t bit = <uint64_t>1 << (object_ & 63)
-    if batch.span != s or batch.word != object_ >> 6:
+cdef inline void batch_clear(Batch* batch) noexcept nogil:
+    batch.span = NULL
+    batch.bytes = 0
+
+
+cdef inline bint batch_takes(Batch* batch, const void* p) noexcept nogil:
+    # Add the object at `p` if it belongs to the batch's word; whether it does. The common case of freeing neighbours needs
+    # neither the tag nor the span.
+    cdef size_t offset = <size_t>p - <size_t>batch.low
+    cdef uint32_t i
+    cdef uint64_t bit
+    if offset >= batch.bytes:
         return False
+    i = <uint32_t>((offset * batch.reciprocal) >> RECIPROCAL_SHIFT)
+    if i * batch.size != offset:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    bit = <uint64_t>1 << i
     if batch.mask & bit:
-        complain_of_double_free(s, batch.word, bit)
+        complain_of_pointer(b"free", p, b"double free")
     batch.mask |= bit
     return True

@@ -10,7 +10,7 @@ from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
-from rtmalloc.core.object cimport Batch, batch_add, batch_begin, object_locate
+from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, object_locate
 from rtmalloc.core.options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
@@ -26,6 +26,7 @@ from rtmalloc.core.store cimport Store, central_adopt, store_span_new
 
 cdef enum:
     REFILL_VISITS = 4          # spans that one refill may gather from
+    EXCESS_ALONE = 4096        # bytes: objects so large go home one by one, for a word of them would hold up to 2 MiB
     STEAL_BYTES = 2048         # how much a bin grows at the cost of others
 
 
@@ -258,7 +259,7 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) no
 
 cdef inline slow_void heap_excess_flush(Heap* h, Source* source) noexcept nogil:
     cdef Batch batch = source.excess
-    source.excess.span = NULL
+    batch_clear(&source.excess)
     h.counters.excess_batches += 1
     span_put(h.store, h, &batch)
 
@@ -267,15 +268,18 @@ cdef inline slow_void heap_free_excess(Heap* h, void* p, uint32_t class_) noexce
     # The bin of an own object is full: the object goes to its span, in company.
     cdef Source* source = &h.sources[class_]
     cdef uint32_t object_ = 0
-    cdef Span* s = object_locate(&h.store.arena, p, &object_)
+    cdef Span* s
+    h.counters.excess_frees += 1
+    if batch_takes(&source.excess, p):
+        return
+    s = object_locate(&h.store.arena, p, &object_)
     if s == NULL:
         complain_of_pointer(b"free", p, b"not the start of a block")
-    h.counters.excess_frees += 1
-    if batch_add(&source.excess, s, object_):
-        return
     if source.excess.span != NULL:
         heap_excess_flush(h, source)
     batch_begin(&source.excess, s, object_, class_)
+    if s.size >= EXCESS_ALONE:
+        heap_excess_flush(h, source)
 
 
 # ---- giving back

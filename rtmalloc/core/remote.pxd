@@ -10,7 +10,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.mailbox cimport (
     Mailbox, mailbox_is_neglected, mailbox_next, mailbox_of, mailbox_push, mailbox_take,
 )
-from rtmalloc.core.object cimport Batch, batch_add, batch_begin, complain_of_double_free
+from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, complain_of_double_free
 from rtmalloc.core.options cimport RT_OPTION_remote_kib
 from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_now, tag_of_slice, tag_owner
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
@@ -143,23 +143,40 @@ cdef inline slow_void heap_remote_flush(Heap* h) noexcept nogil:
     for i in range(REMOTE_SLOTS):
         if h.remote[i].span != NULL:
             batch = h.remote[i]
-            h.remote[i].span = NULL
+            batch_clear(&h.remote[i])
             h.counters.remote_batches += 1
             span_put(h.store, h, &batch)
     h.remote_room = h.store.options.value[RT_OPTION_remote_kib] * 1024
 
 
-cdef inline void heap_free_remote(Heap* h, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
-    # An object of somebody else's span: group it with others of the same 64, then send them with one atomic step.
-    cdef Batch* slot = &h.remote[((s.index * 5) ^ (object_ >> 6)) & (REMOTE_SLOTS - 1)]
-    cdef Batch batch
+cdef inline void heap_note_remote(Heap* h, uint32_t size) noexcept nogil:
+    # The sender's cache has taken an object.
     h.counters.remote_frees += 1
-    h.remote_room -= s.size
-    if not batch_add(slot, s, object_):
-        batch = slot[0]
-        batch_begin(slot, s, object_, class_)
+    h.remote_room -= size
+    if h.remote_room < 0:
+        heap_remote_flush(h)
+
+
+cdef inline bint heap_takes_remote(Heap* h, const void* p) noexcept nogil:
+    # Whether the object belongs to the batch that was used last, and is in it now: neighbours are often freed in a row.
+    # (True of no pointer for a thread without a heap: its batches are empty.)
+    cdef Batch* last = &h.remote[h.remote_last]
+    if not batch_takes(last, p):
+        return False
+    heap_note_remote(h, last.size)
+    return True
+
+
+cdef inline void heap_free_remote(Heap* h, void* p, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
+    # An object of somebody else's span: group it with others of the same 64, then send them with one atomic step.
+    cdef uint32_t slot = ((s.index * 5) ^ (object_ >> 6)) & (REMOTE_SLOTS - 1)
+    cdef uint32_t size = s.size
+    cdef Batch batch
+    h.remote_last = slot
+    if not batch_takes(&h.remote[slot], p):
+        batch = h.remote[slot]
+        batch_begin(&h.remote[slot], s, object_, class_)
         if batch.span != NULL:
             h.counters.remote_batches += 1
             span_put(h.store, h, &batch)
-    if h.remote_room < 0:
-        heap_remote_flush(h)
+    heap_note_remote(h, size)
