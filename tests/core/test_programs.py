@@ -117,6 +117,7 @@ SHELL_JOBS = {
         seq 30000 | sed -E 's/([0-9])([0-9])/\2\1/g; s/^/line /; $!N; P; D' | md5sum
     """,
     "make": r"""
+        unset MAKEFLAGS MFLAGS MAKELEVEL  # else this make is a child of `make test` and names its directory
         for i in $(seq 40); do
             printf 'f%d: f%d.in\n\t@cat $< | wc -c > $@; echo made $@\n' $i $i >> Makefile; seq $i 500 > f$i.in
         done

@@ -59,8 +59,10 @@ static void child_work(uint64_t seed, int depth) {
         pid = fork();
         CHECK(pid >= 0, "fork in a child");
         if (pid == 0) child_work(seed + 1, depth - 1);
-#ifdef __SANITIZE_THREAD__
-        (void)t; /* TSan knows the parent's threads as alive and refuses one with the id of any of them */
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+        /* TSan knows the parent's threads as alive and refuses one with the id of any of them; starting one allocates from
+         * ASan, whose locks another thread may have held at the fork. */
+        (void)t;
 #else
         t = thread_start(child_thread, (void *)(uintptr_t)seed);
         thread_join(t);
