@@ -68,11 +68,14 @@ def run(python: Path, out: Path, source: Path, names: list[str]) -> None:
 
 
 def measured(file: Path) -> tuple[float, float]:
-    """Seconds (the least of all values) and MiB (the median peak RSS of the processes) of one pyperf file."""
+    """Seconds (the least of all values) and MiB (the median peak RSS of the processes) of one pyperf file.
+
+    A benchmark that runs commands has no peak of its own: NaN.
+    """
     found: dict[str, Any] = json.loads(file.read_text())
     runs = [run for benchmark in found["benchmarks"] for run in benchmark["runs"] if "values" in run]
     common = found.get("metadata", {})
-    peaks = [{**common, **run.get("metadata", {})}["mem_max_rss"] for run in runs]
+    peaks = [{**common, **run.get("metadata", {})}.get("mem_max_rss", math.nan) for run in runs]
     return min(min(run["values"]) for run in runs), statistics.median(peaks) / 2**20
 
 
@@ -93,8 +96,9 @@ def report(out: Path) -> None:
             line.append(f"{cells['pymalloc'][part] * unit:.4g}")
             for route in ROUTES[1:]:
                 ratio = cells[route][part] / cells["pymalloc"][part]
-                ratios.setdefault((route, part), []).append(ratio)
-                line.append(f"{ratio:.3f}")
+                if not math.isnan(ratio):
+                    ratios.setdefault((route, part), []).append(ratio)
+                line.append("" if math.isnan(ratio) else f"{ratio:.3f}")
         print("| " + " | ".join(line) + " |")
     means = {key: math.exp(statistics.fmean(map(math.log, values))) for key, values in ratios.items()}
     shown = [f"**{means[route, part]:.3f}**" for part in (0, 1) for route in ROUTES[1:]]
