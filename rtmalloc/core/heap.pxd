@@ -92,10 +92,6 @@ cdef struct Heap:
     HeapCounters counters
 
 
-cdef inline Bin* heap_bin(Heap* h, uint32_t class_) noexcept nogil:
-    return &h.bins[class_]
-
-
 cdef inline int32_t bin_length(const Bin* b) noexcept nogil:
     return b.max_length - b.room
 

@@ -33,9 +33,6 @@
 #define PR_SET_VMA 0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 /* Zeroed, readable and writable memory at any address; NULL on failure.
  * errno is the caller's: a failed attempt leaves it as it was. */
@@ -98,13 +95,6 @@ static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
     int saved = errno;
     madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     errno = saved;
-}
-
-/* Fault the pages in with one call; 0 on success (Linux 5.14). */
-static inline int rt_os_populate(void *p, size_t bytes) {
-    int saved = errno, r = madvise(p, bytes, MADV_POPULATE_WRITE);
-    errno = saved;
-    return r;
 }
 
 /* Move or grow a mapping of its own; NULL on failure, the old one then untouched. */

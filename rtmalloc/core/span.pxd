@@ -127,14 +127,6 @@ cdef inline bint span_is_whole(Span* s) noexcept nogil:
     return True
 
 
-cdef inline uint32_t span_count_free(Span* s) noexcept nogil:
-    cdef uint32_t w
-    cdef uint32_t count = 0
-    for w in range(s.words):
-        count += rt_count_bits(rt_load_relaxed_u64(&s.bits[w]))
-    return count
-
-
 cdef inline uint64_t span_claim(Span* s, uint32_t word, uint64_t wanted) noexcept nogil:
     # Claim objects: the bits of `wanted` that were set, now cleared and ours.
     return rt_and_u64(&s.bits[word], ~wanted) & wanted
