@@ -18,7 +18,7 @@ from bench_harness.details import details_of
 from bench_harness.pictures import draw
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS
 from bench_harness.store import Results
-from bench_harness.table import describe_verdict, mebibytes, si
+from bench_harness.table import row_figures, si
 from bench_harness.verdict import sentences
 
 __all__ = ["render", "write_report"]
@@ -84,14 +84,7 @@ def _line(row: Row) -> str:
         name,
         si(speed.median) if speed else "-",
         si(speed.maximum) if speed else "-",
-        describe_verdict(row.throughput_ratio),
-        mebibytes(row.peak_rss.median),
-        describe_verdict(row.rss_ratio),
-        f"{row.overhead:.2f}" if row.overhead is not None else "-",
-        f"{row.cpu_ns:.2f}" if row.cpu_ns is not None else "-",
-        f"{row.user:.2f}" if row.user is not None else "-",
-        f"{row.system:.2f}" if row.system is not None else "-",
-        si(row.faults) if row.faults is not None else "-",
+        *row_figures(row),
         f"{len(row.cells)}" + (f", {len(row.failures)} failed" if row.failures else ""),
     )
     style = ' class="probe"' if row.is_probe else ""

@@ -59,6 +59,20 @@ def _interval(summary: Summary) -> str:
     return f"{si(summary.median)} ±{half:.1f}%"
 
 
+def row_figures(row: Row) -> list[str]:
+    """What table and report both show of a row that ran: its ratios, peak RSS, overhead, CPU times and faults."""
+    return [
+        describe_verdict(row.throughput_ratio),
+        mebibytes(row.peak_rss.median) if row.peak_rss is not None else "-",
+        describe_verdict(row.rss_ratio),
+        f"{row.overhead:.2f}" if row.overhead is not None else "-",
+        f"{row.cpu_ns:.2f}" if row.cpu_ns is not None else "-",
+        f"{row.user:.2f}" if row.user is not None else "-",
+        f"{row.system:.2f}" if row.system is not None else "-",
+        si(row.faults) if row.faults is not None else "-",
+    ]
+
+
 def _cells(row: Row, threads: int) -> list[str]:
     if row.peak_rss is None:
         return ["failed"]
@@ -67,14 +81,7 @@ def _cells(row: Row, threads: int) -> list[str]:
         _interval(speed) if speed else "-",
         si(speed.maximum) if speed else "-",
         f"{1e9 * threads / speed.maximum:.2f}" if speed else "-",
-        describe_verdict(row.throughput_ratio),
-        mebibytes(row.peak_rss.median),
-        describe_verdict(row.rss_ratio),
-        f"{row.overhead:.2f}" if row.overhead is not None else "-",
-        f"{row.cpu_ns:.2f}" if row.cpu_ns is not None else "-",
-        f"{row.user:.2f}" if row.user is not None else "-",
-        f"{row.system:.2f}" if row.system is not None else "-",
-        si(row.faults) if row.faults is not None else "-",
+        *row_figures(row),
         f"{len(row.cells)}" + (f" ({row.disturbed} dist.)" if row.disturbed else ""),
     ]
 

@@ -13,7 +13,6 @@ from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.platform cimport rt_os_clock_ms
 from rtmalloc.core.purge cimport Purge, purge_work
 from rtmalloc.core.scavenge cimport store_epoch
-from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.store cimport Store
 
 cdef extern from "background.h" nogil:

@@ -9,30 +9,28 @@ from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
-from rtmalloc.core.attributes cimport cold_int, cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.attributes cimport cold_int, cold_pointer, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
 from rtmalloc.core.large cimport (
-    Giants, giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
+    giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
     large_to_giant, large_zero,
 )
 from rtmalloc.core.options cimport RT_OPTION_remap_kib
 from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
-from rtmalloc.core.purge cimport Purge, purge_everything, purge_tick
+from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
 from rtmalloc.core.remote cimport heap_free_remote, heap_takes_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
-from rtmalloc.core.size_class cimport (
-    RT_CLASS_COUNT, RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size,
-)
+from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
-    Allocator, allocator, allocator_open, heap_is_real, heap_reclaim_lost, late_heap_drop, late_heap_take, rt_heap_late, thread_heap,
-    thread_heap_open,
+    Allocator, allocator, allocator_open, heap_is_real, heap_reclaim_lost, late_heap_drop, late_heap_take,
+    thread_heap, thread_heap_open,
 )
 from rtmalloc.core.transfer_cache cimport transfer_drain
 

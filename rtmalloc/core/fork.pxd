@@ -10,7 +10,6 @@ from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
-from rtmalloc.core.attributes cimport cold_void
 from rtmalloc.core.background cimport BACKGROUND_NONE
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle

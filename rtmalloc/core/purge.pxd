@@ -6,9 +6,9 @@
 # the purge lock is only tried, except by trim() and fork.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from rtmalloc.core.arena cimport Arena, arena_address
+from rtmalloc.core.arena cimport arena_address
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64
-from rtmalloc.core.attributes cimport cold_int, cold_void
+from rtmalloc.core.attributes cimport cold_int
 from rtmalloc.core.bitmap cimport mask_run, rt_count_bits, rt_lowest_bit, run_length
 from rtmalloc.core.heap cimport Heap
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try

@@ -19,7 +19,7 @@ from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
-from rtmalloc.core.store cimport Store, central_adopt, store_span_new
+from rtmalloc.core.store cimport central_adopt, store_span_new
 
 
 # ---- refill

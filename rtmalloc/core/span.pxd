@@ -12,8 +12,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport (
-    rt_and_u64, rt_exchange_u64, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u64, rt_or_u64,
-    rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u64,
+    rt_and_u64, rt_exchange_u64, rt_load_relaxed_u16, rt_load_u64, rt_or_u64, rt_store_relaxed_u8,
+    rt_store_relaxed_u16, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u64,
 )
 from rtmalloc.core.bitmap cimport mask_low, rt_count_bits
 

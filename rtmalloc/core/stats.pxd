@@ -3,7 +3,6 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.arena cimport arena_address
 from rtmalloc.core.atomics cimport rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_void
 from rtmalloc.core.bitmap cimport rt_count_bits
