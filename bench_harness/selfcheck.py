@@ -31,6 +31,8 @@ __all__ = ["Known", "aa_plan", "aa_verdict", "known_answers", "run"]
 GMEAN_LIMIT = 0.01  # the A/A geometric mean's greatest distance from 1
 KNOWN_LIMIT = 0.05  # the greatest relative error of a known answer
 AA_MATRIX = (("larson", (1, 2, 4)), ("churn", (1, 2)), ("xmalloc", (2,)), ("mixed", (2,)))
+AA_PRECISION = 0.01  # rounds are added while a median's interval is wider, up to ...
+AA_PATIENCE = 4  # ... so many times the rounds asked for: 14 cells' noise of 3 % would hide a mean within 1 %
 AA_ATTEMPTS = 2  # each reports a false difference in 5 % of all runs, by its own statement; both: in 0.25 %
 
 SPIN_NS = 10_000  # much longer than two looks at the clock (some 50 ns each), by which a spin overshoots
@@ -52,13 +54,20 @@ class Known:
         return abs(self.measured - self.truth) / self.truth
 
 
-def _plan(groups: Sequence[Group], allocators: Sequence[Allocator], repeat: int, seconds: float, seed: int) -> Plan:
+def _plan(
+    groups: Sequence[Group],
+    allocators: Sequence[Allocator],
+    repeat: int,
+    seconds: float,
+    seed: int,
+    precision: float = 0.0,
+) -> Plan:
     return Plan(
         groups=tuple(groups),
         contenders=tuple(Contender(a.name, a, NATIVE) for a in allocators),
         repeat=repeat,
-        max_repeat=repeat,
-        precision=0.0,
+        max_repeat=AA_PATIENCE * repeat if precision else repeat,
+        precision=precision,
         seconds=seconds,
         warmup=min(0.2, seconds),
         seed=seed,
@@ -81,7 +90,7 @@ def _groups(matrix: Sequence[tuple[str, Sequence[int]]]) -> list[Group]:
 def aa_plan(allocator: Allocator, repeat: int, seconds: float, seed: int) -> Plan:
     """The default matrix for one allocator under the names A and B."""
     pair = [replace(allocator, name=name) for name in ("A", "B")]
-    return _plan(_groups(AA_MATRIX), pair, repeat, seconds, seed)
+    return _plan(_groups(AA_MATRIX), pair, repeat, seconds, seed, AA_PRECISION)
 
 
 def aa_verdict(groups: Sequence[GroupRows]) -> tuple[list[str], list[str]]:
