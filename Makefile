@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: build bench test soak check peers plots clean
+.PHONY: build variants bench test soak check peers plots clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rtmalloc needs Python 3.10 or later, this is " + sys.version)'
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml
 build: $(STAMP)
 	$(BIN)/python setup.py -q build_ext --inplace
 	$(BIN)/python -m bench_harness.native.build
+
+# The libraries of variants.toml, or `make variants NAME=lookup-radix` for one, into build/variants.
+variants: build
+	$(BIN)/python ci/variants.py $(NAME)
 
 bench: build
 	$(BIN)/python -m bench_harness run

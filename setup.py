@@ -149,19 +149,20 @@ def extensions() -> list[Extension]:
     ]
 
 
-size_table_write()
-setup(
-    ext_modules=cythonize(  # type: ignore[no-untyped-call]
-        extensions(),
-        language_level=3,
-        emit_linenums=bool(os.environ.get("RTMALLOC_LINE_DIRECTIVES")),
-        annotate=bool(os.environ.get("RTMALLOC_ANNOTATE")),
-        compiler_directives={
-            "cdivision": True,
-            "boundscheck": False,
-            "wraparound": False,
-            "initializedcheck": False,
-        },
-    ),
-    cmdclass={"build_ext": BuildTwice},
-)
+if __name__ == "__main__":  # ci/variants.py imports the flags
+    size_table_write()
+    setup(
+        ext_modules=cythonize(  # type: ignore[no-untyped-call]
+            extensions(),
+            language_level=3,
+            emit_linenums=bool(os.environ.get("RTMALLOC_LINE_DIRECTIVES")),
+            annotate=bool(os.environ.get("RTMALLOC_ANNOTATE")),
+            compiler_directives={
+                "cdivision": True,
+                "boundscheck": False,
+                "wraparound": False,
+                "initializedcheck": False,
+            },
+        ),
+        cmdclass={"build_ext": BuildTwice},
+    )

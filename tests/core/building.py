@@ -10,8 +10,11 @@ import os
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from ci.variants import TARGET, Variant, size_header
+from ci.variants import build as variant_build
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = ROOT / "tests" / "driver"
@@ -35,7 +38,6 @@ CORE_FLAGS = (
     "-g",
     "-w",
     "-DRT_EXPORT_PREFIXED",
-    "-DRT_SLICE_SHIFT=15",
     "-ffunction-sections",
     "-fdata-sections",
     "-fno-strict-aliasing",
@@ -53,6 +55,25 @@ class Flavour:
     core: bool
     sanitize: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    variant: Variant | None = None
+    """A section of variants.toml; None for the default library."""
+
+    def of(self, variant: Variant) -> Flavour:
+        """The same way to get ``variant`` instead of the default library."""
+        return replace(self, name=f"{self.name}-{variant.name}", variant=variant)
+
+    @property
+    def macros(self) -> list[str]:
+        """The -D arguments with which the core is compiled."""
+        if self.variant is None:
+            return ["-DRT_SLICE_SHIFT=15"]
+        # Beside the cached objects, so that the path stays: it is part of what they are known by.
+        header = TARGET / f"{self.variant.name}.size_table.h"
+        header.parent.mkdir(parents=True, exist_ok=True)
+        text = size_header(self.variant)
+        if not header.exists() or header.read_text() != text:
+            header.write_text(text)
+        return [*self.variant.macros, f'-DRT_SIZE_TABLE="{header}"']
 
 
 PLAIN = Flavour("plain", core=False)
@@ -96,10 +117,10 @@ def run(
     )
 
 
-def preloaded(options: str = "") -> dict[str, str]:
+def preloaded(options: str = "", library: Path = PRELOAD) -> dict[str, str]:
     """The environment variables that put the allocator under a program."""
-    assert PRELOAD.exists(), f"{PRELOAD} is missing: run `make build` first"
-    return {"LD_PRELOAD": str(PRELOAD), **({"RTMALLOC_OPTIONS": options} if options else {})}
+    assert library.exists(), f"{library} is missing: run `make build` first"
+    return {"LD_PRELOAD": str(library), **({"RTMALLOC_OPTIONS": options} if options else {})}
 
 
 def compile_cached(name: str, inputs: Sequence[Path], commands: Sequence[Sequence[str | Path]]) -> Path:
@@ -123,8 +144,12 @@ def compile_cached(name: str, inputs: Sequence[Path], commands: Sequence[Sequenc
 def core_object(flavour: Flavour) -> Path:
     """The core as one object with prefixed exports, compiled for ``flavour``."""
     assert CORE_C.exists(), f"{CORE_C} is missing: run `make build` first"
-    command: list[str | Path] = ["gcc", *CORE_FLAGS, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
-    return compile_cached(f"core-{flavour.name}.o", [CORE_C, *sorted(CORE.glob("*.h"))], [command])
+    command: list[str | Path] = ["gcc", *CORE_FLAGS, *flavour.macros, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
+    headers = [
+        *sorted(CORE.glob("*.h")),
+        *sorted(TARGET.glob(f"{flavour.variant.name}.*.h") if flavour.variant else []),
+    ]
+    return compile_cached(f"core-{flavour.name}.o", [CORE_C, *headers], [command])
 
 
 def driver(name: str, flavour: Flavour) -> Path:
@@ -138,11 +163,11 @@ def driver(name: str, flavour: Flavour) -> Path:
         # Garbage collection drops the Python half of the core.
         command += ["-DRT_DRIVER_PREFIXED", object_, "-Wl,--gc-sections"]
     command += ["-ldl", "-lpthread"]
-    return compile_cached(f"{name}-{flavour.name}", inputs, [command])
+    return compile_cached(f"{name}-{flavour.name}" if flavour.core else name, inputs, [command])
 
 
 def environment_of(flavour: Flavour, options: str = "") -> dict[str, str]:
     """The environment to run a driver of ``flavour`` in, with RTMALLOC_OPTIONS ``options``."""
     if not flavour.core:
-        return preloaded(options)
+        return preloaded(options, variant_build(flavour.variant) if flavour.variant else PRELOAD)
     return {**dict(flavour.environment), **({"RTMALLOC_OPTIONS": options} if options else {})}
