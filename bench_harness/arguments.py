@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench_harness import __version__
+from bench_harness.ablation.declaration import ROWS
 from bench_harness.routes import ROUTES
 
 __all__ = ["DEFAULT_WORKLOADS", "EXIT_USAGE", "build_parser"]
@@ -21,6 +22,7 @@ DEFAULT_THREADS = "1,2,4"
 DEFAULT_REPEAT = 7
 DEFAULT_RESULTS = Path("results/last.json")
 DEFAULT_PLOTS = Path("plots")
+DEFAULT_ABLATION = Path("results/ablation.json")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,8 +68,8 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _measuring(run: argparse.ArgumentParser, repeat: int) -> None:
-    """The options of every command that measures."""
+def _competing(run: argparse.ArgumentParser) -> None:
+    """The options of every command that compares allocators."""
     add = run.add_argument
     add(
         "--allocator",
@@ -76,8 +78,14 @@ def _measuring(run: argparse.ArgumentParser, repeat: int) -> None:
         metavar="NAME[=/path/lib.so]",
         help="may be repeated (default: all found)",
     )
-    add("--seconds", type=_number(0.01, 3600), default=1.0, help="measured window (default 1)")
-    add("--warmup", type=_number(0, 600), default=0.2, help="seconds before it (default 0.2)")
+    add("--base", default=None, help="contender that ratios refer to (default glibc, pymalloc for Python)")
+
+
+def _measuring(run: argparse.ArgumentParser, repeat: int, seconds: float = 1.0, warmup: float = 0.2) -> None:
+    """The options of every command that measures."""
+    add = run.add_argument
+    add("--seconds", type=_number(0.01, 3600), default=seconds, help=f"measured window (default {seconds:g})")
+    add("--warmup", type=_number(0, 600), default=warmup, help=f"seconds before it (default {warmup:g})")
     add("--repeat", type=_whole(1, 10_000), default=repeat, help=f"rounds (default {repeat})")
     add("--seed", type=_whole(0, 2**31), default=4141, help="of the order (default 4141)")
     add(
@@ -100,13 +108,48 @@ def _measuring(run: argparse.ArgumentParser, repeat: int) -> None:
         help="repeats of a cell that other load disturbed (default 1; in all at most a fifth of the cells)",
     )
     add("--resume", action="store_true", help="keep the finished cells of an interrupted run")
-    add("--base", default=None, help="contender that ratios refer to (default glibc, pymalloc for Python)")
 
 
 def _results_file(command: argparse.ArgumentParser, several: bool) -> None:
     command.add_argument("file", type=Path, nargs="+" if several else None, metavar="FILE", help="result file")
     command.add_argument("--base", default=None, help="contender that ratios refer to")
     command.add_argument("--machine", default=None, help="machine id, when the file holds several")
+
+
+def _ablation(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "ideas",
+        nargs="*",
+        metavar="IDEA",
+        help="numbers of ideas or names of switches (default: all); --list shows them",
+    )
+    add("--list", action="store_true", help="show the ideas, their switches and workloads; measure nothing")
+    _measuring(command, repeat=9, seconds=0.4, warmup=0.1)
+    add(
+        "--json", type=Path, default=DEFAULT_ABLATION, metavar="FILE", help=f"default {DEFAULT_ABLATION}; see --confirm"
+    )
+    add(
+        "--confirm",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="an earlier run that serves as the repeat (default: measure twice, the repeat into NAME-again.json)",
+    )
+    add(
+        "--show",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="measure nothing: table and picture of these results and their repeats; may be given again",
+    )
+    add("--details", action="store_true", help="a line per workload as well")
+    add("--markdown", type=Path, default=None, metavar="FILE", help="write the tables there too")
+    add("--plots", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
+    add(
+        "--rows", type=Path, default=ROWS, metavar="FILE", help="the file that declares the ideas (default: rtmalloc's)"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -133,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="1,2,4",
         help=f"default {DEFAULT_THREADS}",
     )
+    _competing(run)
     _measuring(run, DEFAULT_REPEAT)
     add(
         "--set",
@@ -188,9 +232,12 @@ def build_parser() -> argparse.ArgumentParser:
     plot.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
 
     plots = commands.add_parser("plots", help="measure the README's standard set and draw it")
+    _competing(plots)
     _measuring(plots, repeat=6)
     plots.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
     plots.add_argument("--json", type=Path, default=Path("results/plots.json"), metavar="FILE")
+
+    _ablation(commands.add_parser("ablate", help="every idea of an allocator on and off: what is each worth?"))
 
     compare = commands.add_parser("compare", help="two result files: what changed from A to B")
     compare.add_argument("before", type=Path, metavar="A.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,30 @@ class Workload:
         most = next((p.largest for p in self.parameters if p.name == "threads"), 1)
         return [n for n in wanted if n <= most] or [1]
 
+    def takes(self, values: Sequence[tuple[str, str]]) -> float:
+        """Seconds that a fixed amount of work takes with these parameters; 0 when the clock decides."""
+        if not self.takes_seconds or not values or self.kind != "native":
+            return self.takes_seconds
+        return float(_describe(self.path, tuple(f"{name}={value}" for name, value in values))["takes_seconds"])
+
+
+@functools.cache
+def _describe(executable: Path, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """What a cell says of itself.
+
+    Raises:
+        HarnessError: it does not run, or says no JSON.
+    """
+    try:
+        command = [str(executable), "--describe", *arguments]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        fields: dict[str, Any] = json.loads(said.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise HarnessError(
+            f"workload {executable.name} does not describe itself ({error}); run python -m bench_harness.native.build"
+        ) from error
+    return fields
+
 
 def _parameter(fields: Mapping[str, Any]) -> Parameter:
     if "choices" in fields:
@@ -98,13 +123,8 @@ def _parameter(fields: Mapping[str, Any]) -> Parameter:
 
 def _native(source: Path) -> Workload:
     executable = BIN / source.stem
-    try:
-        said = subprocess.run([str(executable), "--describe"], capture_output=True, text=True, timeout=20, check=True)
-        fields = json.loads(said.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise HarnessError(
-            f"workload {source.stem} does not describe itself ({error}); run python -m bench_harness.native.build"
-        ) from error
+    _describe.cache_clear()  # it may have been built anew
+    fields = _describe(executable, ())
     parameters = tuple(_parameter(p) for p in fields["parameters"])
     return Workload(
         fields["name"],

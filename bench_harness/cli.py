@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 
 from bench_harness import analysis, selfcheck, store
+from bench_harness.ablation.command import EXIT_INTERRUPTED, ablate
 from bench_harness.arguments import DEFAULT_PLOTS, DEFAULT_WORKLOADS, EXIT_USAGE, build_parser
 from bench_harness.catalogue import COMMON, Workload, find_workloads, parse_workload
 from bench_harness.compare import changes, print_changes
@@ -32,7 +33,6 @@ from bench_harness.table import make_console, print_details, print_groups, print
 __all__ = ["main"]
 
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 BUSY_SHARE = 0.25  # of the cells: from here on the table carries a warning
 
 # What the README shows: every kind of load once, at the numbers of threads where it says something.
@@ -113,8 +113,8 @@ def _make_plan(
     )
 
 
-def _measure(plan: Plan, arguments: argparse.Namespace, console: Console) -> Results | None:
-    """Run the plan; None when the user interrupted it."""
+def _measure(plan: Plan, arguments: argparse.Namespace, console: Console, target: Path) -> Results | None:
+    """Run the plan into the file `target`; None when the user interrupted it."""
     command = ["bench-harness", *sys.argv[1:]]
     try:
         with show_progress(console) as progress:
@@ -122,8 +122,8 @@ def _measure(plan: Plan, arguments: argparse.Namespace, console: Console) -> Res
             if scheduler is not None:
                 from bench_harness.cluster import run_on_cluster  # an optional extra, imported when asked for
 
-                return run_on_cluster(plan, arguments.json, command, progress, arguments.resume, scheduler)
-            return run_plan(plan, arguments.json, command, progress, arguments.resume)
+                return run_on_cluster(plan, target, command, progress, arguments.resume, scheduler)
+            return run_plan(plan, target, command, progress, arguments.resume)
     except KeyboardInterrupt:
         again = command if "--resume" in command else [*command, "--resume"]
         text = f"interrupted; the finished cells are kept, go on with: {shlex.join(again)}"
@@ -142,7 +142,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         for threads in workload.thread_counts(arguments.threads)
     ]
     plan = _make_plan(arguments, groups, arguments.settings, arguments.route, arguments.python)
-    results = _measure(plan, arguments, console)
+    results = _measure(plan, arguments, console, arguments.json)
     if results is None:
         return EXIT_INTERRUPTED
     for machine in results.machines:
@@ -163,12 +163,16 @@ def _plots(arguments: argparse.Namespace, console: Console) -> int:
         workload, values = parse_workload(text, found)
         groups += [Group(workload, tuple(values.items()), n) for n in threads]
     plan = _make_plan(arguments, groups, (), (), Path(sys.executable))
-    results = _measure(plan, arguments, console)
+    results = _measure(plan, arguments, console, arguments.json)
     if results is None:
         return EXIT_INTERRUPTED
     _show(results, arguments.base, console)
     _draw(results, arguments.base, arguments.out, console)
     return 0
+
+
+def _ablate(arguments: argparse.Namespace, console: Console) -> int:
+    return ablate(arguments, console, _measure)
 
 
 def _show(results: Results, base: str | None, console: Console) -> None:
@@ -236,6 +240,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
     "run": _run,
     "plot": _plot,
     "plots": _plots,
+    "ablate": _ablate,
     "compare": _compare,
     "report": _report,
     "ratio": _ratio,

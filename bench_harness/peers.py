@@ -15,7 +15,7 @@ from pathlib import Path
 from bench_harness.errors import CellFailure, UsageError
 from bench_harness.native.build import BIN
 
-__all__ = ["GLIBC", "NOOP", "Allocator", "find_allocators", "select_allocators", "variant"]
+__all__ = ["GLIBC", "NOOP", "Allocator", "describe", "find_allocators", "select_allocators", "variant"]
 
 GLIBC = "glibc"
 NOOP = "noop"
@@ -103,7 +103,8 @@ def _glibc_version() -> str:
     return f"glibc {libc.gnu_get_libc_version().decode()}"
 
 
-def _describe(name: str, path: Path) -> Allocator:
+def describe(name: str, path: Path) -> Allocator:
+    """The allocator in the library `path`, with the version that it tells, under this name."""
     path = path.resolve()
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     version = ""
@@ -136,16 +137,16 @@ def find_allocators() -> dict[str, Allocator]:
     found = {GLIBC: Allocator(GLIBC, None, _glibc_version(), "", family=GLIBC)}
     ours = _rtmalloc_library()
     if ours is not None:
-        found["rtmalloc"] = _describe("rtmalloc", ours)
+        found["rtmalloc"] = describe("rtmalloc", ours)
     for name, file_name in _LIBRARIES.items():
         for directory in _DIRECTORIES:
             candidate = Path(directory) / file_name
             if candidate.exists():
-                found[name] = _describe(name, candidate)
+                found[name] = describe(name, candidate)
                 break
     noop = BIN / "libnoop.so"
     if noop.exists():
-        found[NOOP] = replace(_describe(NOOP, noop), version="loop overhead")
+        found[NOOP] = replace(describe(NOOP, noop), version="loop overhead")
     return found
 
 
@@ -183,7 +184,7 @@ def select_allocators(
                 raise UsageError(f"--allocator {text}: a name is made of letters, digits and . _ + -")
             if not Path(path).is_file():
                 raise UsageError(f"--allocator {text}: no such file: {path}")
-            known[name] = _describe(name, Path(path))
+            known[name] = describe(name, Path(path))
         elif name not in known:
             raise UsageError(f"--allocator {name}: unknown; found are {', '.join(known)} (or NAME=/path/lib.so)")
         if name not in names:

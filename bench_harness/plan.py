@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench_harness.catalogue import Workload
@@ -39,6 +39,11 @@ class Group:
         given = ",".join(f"{name}={value}" for name, value in self.parameters)
         return f"{self.workload.name}:{given}" if given else self.workload.name
 
+    @property
+    def takes_seconds(self) -> float:
+        """Seconds of a fixed amount of work; 0 when the clock decides."""
+        return self.workload.takes(self.parameters)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -71,6 +76,7 @@ class Plan:
         memory_cap: bytes of RSS above which a cell is ended as failed.
         retries: how often a disturbed cell is repeated.
         interpreter: the Python that runs Python cells.
+        chosen: names of the contenders of a group; a group without an entry takes all that fit it.
     """
 
     groups: tuple[Group, ...]
@@ -85,11 +91,13 @@ class Plan:
     memory_cap: int
     retries: int
     interpreter: Path
+    chosen: Mapping[Group, frozenset[str]] = field(default_factory=dict)
 
     def contenders_of(self, group: Group) -> list[Contender]:
-        """The contenders that a group's workload can run under."""
+        """The contenders that a group's workload can run under, and that are chosen for it."""
         native = group.workload.kind == NATIVE
-        return [c for c in self.contenders if (c.route == NATIVE) == native]
+        chosen = self.chosen.get(group)
+        return [c for c in self.contenders if (c.route == NATIVE) == native and (chosen is None or c.name in chosen)]
 
     def cells(self, round_number: int, groups: Iterable[Group]) -> list[Cell]:
         """The cells of one round over `groups`, in the order in which they are run."""

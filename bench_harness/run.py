@@ -39,7 +39,7 @@ class Progress(Protocol):
 
 def expected_seconds(plan: Plan, cells: Iterable[Cell]) -> float:
     """What these cells of the plan take, without repeats of disturbed ones."""
-    return sum((c.group.workload.takes_seconds or plan.warmup + plan.seconds) + START_SECONDS for c in cells)
+    return sum((c.group.takes_seconds or plan.warmup + plan.seconds) + START_SECONDS for c in cells)
 
 
 def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def run_plan(
             results.cells.append(entry)
             progress.end(cell, entry)
 
-    total = len(plan.groups) * len(plan.contenders) * plan.repeat
+    total = sum(len(plan.contenders_of(group)) for group in plan.groups) * plan.repeat
     rounds = [plan.cells(number, plan.groups) for number in range(plan.repeat)]
     waiting = [cell for cells in rounds for cell in cells if cell.key not in finished]
     progress.plan(len(waiting), expected_seconds(plan, waiting))

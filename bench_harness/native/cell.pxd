@@ -2,8 +2,9 @@
 
 A workload fills a `Workload` (name, description, `declare`, `body`) and hands it to `cell_main`. Its body calls
 `run_workers` (threads.pxd) or drives its own phases, and records `mark`s (moments, with RSS) and `metric`s.
-Command line: `name=value …`, `--describe`, and for the harness `gate=1`: the cell waits, after it has printed
-its line, for end of file on standard input, so that its /proc files can be read while it is still whole.
+Command line: `name=value …`, `--describe` (followed by values it tells how long those take), and for the
+harness `gate=1`: the cell waits, after it has printed its line, for end of file on standard input, so that its
+/proc files can be read while it is still whole.
 """
 from libc.string cimport memset, strcmp
 from bench_harness.native.params cimport (
@@ -198,7 +199,7 @@ cdef inline int cell_main(int argc, char** argv, const Workload* w) noexcept nog
     memset(&cell, 0, <size_t>(<char*>&cell.text - <char*>&cell))
     p.argc = argc
     p.argv = argv
-    p.describe = argc == 2 and strcmp(argv[1], b"--describe") == 0
+    p.describe = argc >= 2 and strcmp(argv[1], b"--describe") == 0
     cell.live = -1
     w.declare(p)
     cell.threads = integer(p, b"threads", 1, 1, w.most_threads, b"threads", b"worker threads")

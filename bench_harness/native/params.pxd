@@ -1,7 +1,7 @@
 """Parameters of a cell: declared once by the call that reads them, so `--describe` can never lie.
 
 A workload's `declare` function calls `integer`, `real` or `choice` for each parameter. With `--describe` the
-calls only record what exists; otherwise they return the value from the command line (`name=value`).
+calls record what exists; in either case they return the value from the command line (`name=value`).
 """
 from libc.stdlib cimport strtod
 from libc.string cimport strchr, strlen, strncmp
@@ -65,7 +65,7 @@ cdef inline double param_number(Params* p, Param* q) noexcept nogil:
     cdef const char* text = given(p, q.name)
     cdef char* end
     q.value = q.default
-    if text != NULL and not p.describe:
+    if text != NULL:
         q.value = strtod(text, &end)
         if end == text or end[0] != 0 or not (q.smallest <= q.value <= q.largest) \
                 or (q.whole and q.value != <double>(<long>q.value)):
@@ -106,7 +106,7 @@ cdef inline int choice(Params* p, const char* name, const char* choices, const c
     cdef int index = 0
     q.choices = choices
     q.value = q.default = 0
-    if text == NULL or p.describe:
+    if text == NULL:
         return 0
     while True:
         end = strchr(word, c'|')

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from bench_harness.analysis import GroupRows
@@ -14,7 +13,7 @@ from bench_harness.pictures.cputime import cputime_figure
 from bench_harness.pictures.pareto import pareto_figure
 from bench_harness.pictures.ratios import ratio_figure
 from bench_harness.pictures.scaling import scaling_figure
-from bench_harness.pictures.style import pleasant
+from bench_harness.pictures.style import pleasant, save
 from bench_harness.pictures.timeline import has_timeline, timeline_figure
 
 __all__ = ["draw", "slug"]
@@ -62,17 +61,10 @@ def draw(
     Returns:
         The files that were written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     with pleasant():
         for name, make in _plan(groups):
             if only is not None and name not in only:
                 continue
-            figure = make()
-            for suffix in formats:
-                path = out / f"{name}.{suffix}"
-                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-                figure.savefig(path, metadata=metadata)
-                written.append(path)
-            plt.close(figure)
+            written += save(make(), out, name, formats)
     return written

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from bench_harness.analysis import Row
 
-__all__ = ["GREY", "INK", "Look", "footnote", "label_points", "look_of", "pleasant"]
+__all__ = ["GREY", "INK", "Look", "footnote", "label_points", "look_of", "pleasant", "save"]
 
 INK = "#222222"
 GREY = "#767676"  # 4.5 : 1 on white, the least contrast for small text
@@ -72,6 +74,21 @@ def pleasant() -> Iterator[None]:
     """The settings of all pictures, restored afterwards."""
     with mpl.rc_context({"backend": "agg", **_SETTINGS}):
         yield
+
+
+def save(figure: Figure, out: Path, name: str, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Write a figure into the folder `out`, made if it is not there, in every format, and close it.
+
+    The files hold neither a date nor a version: the same data gives the same file.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix in formats:
+        path = out / f"{name}.{suffix}"
+        figure.savefig(path, metadata={"Date": None} if suffix == "svg" else {"Software": None})
+        written.append(path)
+    plt.close(figure)
+    return written
 
 
 def look_of(names: Sequence[str]) -> dict[str, Look]:

@@ -16,7 +16,7 @@ cdef void declare(Params* p) noexcept nogil:
     count = integer(p, b"slots", 200, 1, 1_000_000, b"blocks", b"live blocks that a chain of threads hands on")
     calls = integer(p, b"calls", 200, 0, 1_000_000_000, b"", b"blocks that each thread replaces")
     lives = integer(p, b"lives", 100_000, 1, 1_000_000_000, b"threads", b"threads in all (ops=N: per chain)")
-    p.takes = 4    # a fixed amount of work, not a fixed time
+    p.takes = 4e-5 * <double>lives    # a fixed amount of work, not a fixed time
 
 
 cdef void work(Worker* w) noexcept nogil:

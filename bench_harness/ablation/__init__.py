@@ -1,0 +1,1 @@
+"""Ablation: every idea of an allocator switched on and off, and measured: `python -m bench_harness ablate`."""
