@@ -24,7 +24,7 @@ cdef void declare(Params* p) noexcept nogil:
     idle = real(p, b"idle", 5, 0, 3600, b"s", b"time without or nearly without calls")
     trickle = integer(p, b"trickle", 1000, 0, 10_000_000, b"pairs/s", b"malloc and free pairs while idle")
     trim = choice(p, b"trim", b"no|yes", b"call malloc_trim(0) once when the idling begins")
-    p.takes = idle + 0.3    # a fixed amount of work, not a fixed time
+    p.takes = idle + 0.003 * <double>mib    # a fixed amount of work, not a fixed time
 
 
 cdef void body(Cell* cell) noexcept nogil:

@@ -22,7 +22,7 @@ cdef void declare(Params* p) noexcept nogil:
     percent = integer(p, b"percent", 95, 0, 100, b"%", b"share of the first mix that is freed, at random")
     idle = real(p, b"idle", 2, 0, 3600, b"s", b"time between the phases and at the end")
     trickle = integer(p, b"trickle", 1000, 0, 10_000_000, b"pairs/s", b"malloc and free pairs while idle")
-    p.takes = 2 * idle + 1    # a fixed amount of work, not a fixed time
+    p.takes = 2 * idle + <double>mib / 256    # a fixed amount of work, not a fixed time
 
 
 cdef void body(Cell* cell) noexcept nogil:
