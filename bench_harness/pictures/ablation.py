@@ -6,8 +6,10 @@ down a confirmed loss, an open circle is not separable.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -27,6 +29,9 @@ _EDGE = 2.0  # the widest ratio that a panel shows; what is beyond it stands at 
 _TICKS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 _LINE_INCHES = 0.27
 _ITEM_GAP = 0.45  # lines of room before a new item
+_IDEA_AT = -360  # points from the first panel's edge
+_GUESS_AT = (-206, -177, -148)
+_IDEA_LETTERS = 25
 
 
 def _places(found: Sequence[SwitchEffects]) -> list[float]:
@@ -77,33 +82,46 @@ def _panel(axes: Axes, found: Sequence[SwitchEffects], places: Sequence[float], 
     axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS], fontsize=7.5)
     axes.set_title(f"{measure.title}\n({'right' if measure.more_is_better else 'left'} is a gain)", fontsize=10)
     axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _beside(axes: Axes, text: str, y: float, x: int, **style: Any) -> None:
+    """Text left of the first panel, `x` points from its edge, at the height of a line."""
+    axes.annotate(
+        text,
+        (0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(x, 0),
+        textcoords="offset points",
+        va="center",
+        **style,
+    )
 
 
 def _names(axes: Axes, found: Sequence[SwitchEffects], places: Sequence[float]) -> None:
-    """Idea and guess above their switches, which are the tick labels."""
+    """Ideas and their guesses, left of their switches, which are the tick labels."""
     axes.set_yticks(places, [f.switch.name for f in found], fontsize=8.5)
-    axes.tick_params(axis="y", length=0)
-    axes.annotate("guess: speed,\nRSS, fragm.", (0, 1), xycoords="axes fraction", xytext=(-118, 4),
-                  textcoords="offset points", va="bottom", ha="right", fontsize=8, color=GREY)  # fmt: skip
+    _beside(axes, "guess", -1.75, _GUESS_AT[1], ha="center", fontsize=8.5, color=GREY)
+    for x, name in zip(_GUESS_AT, ("speed", "RSS", "frag."), strict=True):
+        _beside(axes, name, -1.1, x, ha="center", fontsize=8, color=GREY)
     for i, f in enumerate(found):
         if i and f.item is found[i - 1].item:
             continue
-        g = f.item.guess
-        title = f"{f.item.number}  {f.item.idea}" if f.item.number is not None else f.item.idea
-        axes.annotate(title, (0, places[i]), xycoords=("axes fraction", "data"), xytext=(-345, 0),
-                      textcoords="offset points", va="center", fontsize=8.5, weight="bold")  # fmt: skip
-        axes.annotate(f"{g.speed} {g.rss} {g.fragmentation}", (0, places[i]), xycoords=("axes fraction", "data"),
-                      xytext=(-118, 0), textcoords="offset points", va="center", ha="right", fontsize=8.5,
-                      color=INK, family="monospace")  # fmt: skip
+        lines = textwrap.wrap(f.item.idea, _IDEA_LETTERS)
+        if f.item.number is not None:
+            _beside(axes, str(f.item.number), places[i], _IDEA_AT - 8, ha="right", fontsize=8.5, weight="bold")
+        _beside(axes, "\n".join(lines), places[i], _IDEA_AT, fontsize=8.5, weight="bold", linespacing=1.15)
+        for x, sign in zip(_GUESS_AT, (f.item.guess.speed, f.item.guess.rss, f.item.guess.fragmentation), strict=True):
+            _beside(axes, sign, places[i], x, ha="center", fontsize=9, family="monospace")
 
 
 def ablation_figure(found: Sequence[SwitchEffects], title: str) -> Figure:
     """One line per switch, one panel per measure; ratios with the idea / without it, on a logarithmic scale."""
     places = _places(found)
     height = (places[-1] + 1 if places else 1) * _LINE_INCHES
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(16.5, height + 2.0), sharey=True)
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(17.0, height + 2.0), sharey=True)
     figure.subplots_adjust(
-        left=0.305, right=0.985, top=1 - 1.05 / (height + 2.0), bottom=0.85 / (height + 2.0), wspace=0.07
+        left=0.315, right=0.985, top=1 - 1.05 / (height + 2.0), bottom=0.85 / (height + 2.0), wspace=0.07
     )
     for number, axes in enumerate(panels):
         _panel(axes, found, places, number)
