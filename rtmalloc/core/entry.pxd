@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.attributes cimport cold_int, cold_pointer, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.complain cimport complain_of_pointer
@@ -23,7 +23,7 @@ from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
-from rtmalloc.core.remote cimport heap_free_remote, heap_takes_remote, span_put
+from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
 from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size
 from rtmalloc.core.span cimport Span
@@ -108,13 +108,14 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         length = length * 2 if length < BEAT_MOST else length
     elif length > BEAT_LEAST:
         length //= 2
-    h.ticked_at = now
+    rt_store_relaxed_u64(&h.ticked_at, now)
     h.beat_length = length
     h.beat = length
     h.counters.ticks += 1
     if h.flush_seen != rt_load_relaxed_u32(&h.store.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&h.store.flush_epoch)
         heap_flush(h)
+    heap_remote_tick(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)
         if store_epoch(h.store, h, now):
@@ -233,9 +234,7 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef uint32_t class_ = <uint32_t>(b - h.bins)
     b.room += 1
-    if batch_takes(&h.sources[class_].excess, p):
-        h.counters.excess_frees += 1
-    else:
+    if not batch_takes(&h.sources[class_].excess, p):
         heap_free_excess(h, p, class_)
     h.beat -= 1
     if unlikely(h.beat < 0):
@@ -250,7 +249,18 @@ cdef inline slow_void free_outside(void* p) noexcept nogil:
 
 
 cdef inline slow_void free_other(void* p) noexcept nogil:
-    # In the arena, but not a small object of the calling thread.
+    # In the arena, but not a small object of the calling thread: first the quick path of remote frees, without a frame.
+    cdef Heap* h = thread_heap()
+    if unlikely(not heap_takes_remote(h, p)):
+        free_foreign(p)
+        return
+    h.beat -= 1
+    if unlikely(h.beat < 0):
+        heap_tick(h)
+
+
+cdef inline slow_void free_foreign(void* p) noexcept nogil:
+    # A large block, or a small object that begins a new batch.
     cdef Allocator* a = allocator()
     cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
     cdef uint32_t tag = tag_of_slice(&a.store.arena, slice)
@@ -258,11 +268,6 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
     cdef uint32_t object_ = 0
     cdef Span* s
     cdef Batch batch
-    if heap_takes_remote(h, p):
-        h.beat -= 1
-        if unlikely(h.beat < 0):
-            heap_tick(h)
-        return
     if tag_code(tag) == TAG_LARGE:
         if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
