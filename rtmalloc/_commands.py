@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from rtmalloc import __version__, _doctor, _environment_lines, _launch, _options, _stats_file
+from rtmalloc import __version__, _core, _doctor, _environment_lines, _launch, _options, _stats_file
 from rtmalloc._library import library_path
 from rtmalloc._stats import Stats
 
@@ -23,7 +23,7 @@ def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise _launch.LaunchError("run: which program? `rtmalloc run -- command arguments...`", _launch.EXIT_USAGE)
-    _launch.launch_command(command, children=not arguments.no_children)
+    _launch.launch_command(command, children=not arguments.no_children, config=arguments.config)
 
 
 def _env(arguments: argparse.Namespace) -> int:
@@ -57,6 +57,8 @@ def _options_command(arguments: argparse.Namespace) -> int:
         for option in options:
             print(f"{option.name} = {option.value}")
             print(f"    {option.description} ({option.range}; default {option.default})")
+        print(f"config = {_core.size_classes()[1]}")
+        print("    file with a table of size classes, read once at start (RTMALLOC_OPTIONS only; default: built in)")
     return 0
 
 
@@ -96,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="start any program on rtmalloc")
     run.add_argument("--no-children", action="store_true", help="programs that it starts are not on rtmalloc")
+    run.add_argument("--config", metavar="FILE", help="a table of size classes for it (docs/profiles.md)")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- command ...", help="the program, its arguments")
     run.set_defaults(run=_run)
 

@@ -4,7 +4,8 @@
 The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from those above it in this list:
 
     atomics, attributes, platform, bitmap       words, the compiler and the operating system
-    lock, complain, options, size_class         small tools
+    lock, complain, options                     small tools
+    size_class, table_file                      the table of small size classes
     segment, page_heap                          runs of slices: free, dirty, clean
     span, span_queue                            a run cut into objects, whose free ones are bits
     arena, pagemap, object                      the reserved range; who owns an address, which object it is
@@ -33,7 +34,7 @@ from rtmalloc.core.options cimport (
     OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, rt_option_specs,
 )
 from rtmalloc.core.pagemap cimport BIN_BYTES
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.stats cimport RT_STATS_NAME_COUNT, ClassStats, Stats, rt_stats_names, stats_print
 from rtmalloc.core.thread cimport allocator, allocator_open
@@ -178,11 +179,23 @@ def stats_raw():
         a.stats(&st, classes)
     numbers = {rt_stats_names[i].decode(): values[i] for i in range(RT_STATS_NAME_COUNT)}
     by_class = [
-        (rt_class_size[i], classes[i].spans, classes[i].owned, classes[i].objects, classes[i].free)
-        for i in range(1, RT_CLASS_COUNT)
+        (a.class_size(i), classes[i].spans, classes[i].owned, classes[i].objects, classes[i].free)
+        for i in range(1, CLASSES_MOST)
         if classes[i].spans
     ]
     return numbers, by_class
+
+
+def size_classes():
+    """Block sizes of the small classes of this process, in bytes, and the file they were read from ("" = built in)."""
+    cdef uint32_t i
+    sizes = [api().class_size(i) for i in range(1, CLASSES_MOST) if api().class_size(i)]
+    return sizes, api().table_name().decode(errors="replace")
+
+
+def largest_small():
+    """Bytes of the largest small class that this build has room for."""
+    return RT_MAX_SMALL
 
 
 def option_table():

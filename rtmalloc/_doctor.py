@@ -91,6 +91,29 @@ def check_options() -> Finding:
     return Finding("options", OK, f"{_option_text.VARIABLE} sets {', '.join(values) if values else 'nothing'}")
 
 
+def check_size_classes() -> Finding:
+    """Which table of size classes programs get."""
+    chosen = ""
+    for part in os.environ.get(_option_text.VARIABLE, "").split(","):
+        name, _, value = part.partition("=")
+        chosen = value if name == _option_text.CONFIG else chosen
+    if not chosen:
+        sizes, _ = _core.size_classes()
+        return Finding("size classes", OK, f"{len(sizes)} small classes up to {sizes[-1]} bytes")
+    try:
+        _option_text.check_config(chosen)
+    except ValueError as error:
+        return Finding("size classes", PROBLEM, f"{error}; the built-in table stays", "correct the table, or unset it")
+    if not os.path.isabs(chosen):
+        return Finding(
+            "size classes",
+            NOTE,
+            f"from {chosen}, a relative path: programs that start in another directory do not find it",
+            f"name {os.path.abspath(chosen)}",
+        )
+    return Finding("size classes", OK, f"from {chosen}")
+
+
 def check_pythonmalloc() -> Finding:
     """``PYTHONMALLOC`` chooses CPython's allocator after the preload library has hooked it."""
     chosen = os.environ.get("PYTHONMALLOC", "")
@@ -257,6 +280,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_library,
     check_switch,
     check_options,
+    check_size_classes,
     check_pythonmalloc,
     check_debug_hooks,
     check_tracemalloc,

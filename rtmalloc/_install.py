@@ -30,7 +30,7 @@ class InstallError(RuntimeError):
 class Status:
     """Whether and how rtmalloc serves this process. A plain class: dataclasses take longer to import than rtmalloc."""
 
-    __slots__ = ("active", "domains", "library", "route")
+    __slots__ = ("active", "domains", "library", "route", "table")
 
     active: bool
     """Whether any Python domain or malloc itself is served by rtmalloc now."""
@@ -40,16 +40,24 @@ class Status:
     """The Python allocator domains whose small requests arrive at rtmalloc: ``raw``, ``mem``, ``obj``."""
     library: str
     """Path of the file whose allocator is used."""
+    table: str
+    """The file its size classes were read from (``RTMALLOC_OPTIONS=config=FILE``), or ``"built in"``."""
 
-    def __init__(self, *, active: bool, route: str, domains: frozenset[str], library: str) -> None:
+    def __init__(
+        self, *, active: bool, route: str, domains: frozenset[str], library: str, table: str = "built in"
+    ) -> None:
         self.active = active
         self.route = route
         self.domains = domains
         self.library = library
+        self.table = table
 
     def __repr__(self) -> str:
         domains = "{" + ", ".join(sorted(self.domains)) + "}"
-        return f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r})"
+        return (
+            f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r}, "
+            f"table={self.table!r})"
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Status):
@@ -187,4 +195,10 @@ def status() -> Status:
     preloaded = _core.is_preloaded()
     installed = bool(names) or bool(_core.hooks_active_now())
     route = "preload" if preloaded else "install" if installed else "none"
-    return Status(active=preloaded or bool(names), route=route, domains=names, library=_core.location())
+    return Status(
+        active=preloaded or bool(names),
+        route=route,
+        domains=names,
+        library=_core.location(),
+        table=_core.size_classes()[1] or "built in",
+    )

@@ -75,12 +75,13 @@ def options_value(given: str) -> str:
     return ",".join([*defaults, given] if given else defaults)
 
 
-def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, str]:
+def environment(base: Mapping[str, str], *, children: bool = True, config: str | None = None) -> dict[str, str]:
     """The environment in which a program runs on rtmalloc.
 
     Args:
         base: to start from. ``RTMALLOC=0`` in it leaves it as it is.
         children: whether the programs that it starts do as well.
+        config: a file with a table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
 
     Raises:
         LaunchError: when the library is missing.
@@ -89,7 +90,13 @@ def environment(base: Mapping[str, str], *, children: bool = True) -> dict[str, 
     env = dict(base)
     if env.get(SWITCH) == "0":
         return env
-    env[_option_text.VARIABLE] = options_value(env.get(_option_text.VARIABLE, ""))
+    given = env.get(_option_text.VARIABLE, "")
+    if config is not None:
+        if "," in config:
+            raise LaunchError(f"{config}: {_option_text.VARIABLE} cannot hold a path with a comma", EXIT_USAGE)
+        # Absolute, for programs that change their directory and start others. The last one counts.
+        given = ",".join(filter(None, [given, f"{_option_text.CONFIG}={os.path.abspath(config)}"]))
+    env[_option_text.VARIABLE] = options_value(given)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
         env.pop(NO_CHILDREN, None)
@@ -172,19 +179,20 @@ def launch_python(arguments: Sequence[str]) -> NoReturn:
     _execute(sys.executable, [sys.executable, *flags, *arguments], env)
 
 
-def launch_command(command: Sequence[str], *, children: bool = True) -> NoReturn:
+def launch_command(command: Sequence[str], *, children: bool = True, config: str | None = None) -> NoReturn:
     """Become any program, on the preload library.
 
     Args:
         command: the program, looked up in ``PATH`` as a shell does, and its arguments.
         children: whether the programs that it starts run on rtmalloc too.
+        config: a file with a table of size classes for it.
 
     Raises:
         LaunchError: when there is no such program, or nothing can be preloaded into it.
     """
     path = find_program(command[0])
     refuse_if_not_preloadable(path)
-    _execute(path, command, environment(os.environ, children=children))
+    _execute(path, command, environment(os.environ, children=children, config=config))
 
 
 def find_program(name: str) -> str:

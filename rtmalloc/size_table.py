@@ -5,6 +5,9 @@ ascending list (``[classes] sizes = [...]``). The same reader serves the build (
 ``rtmalloc/core/_size_table.h``) and tools that work on tables. An invalid table raises
 :class:`TableError`, whose message names the file, the line and the rule that is broken.
 
+A process reads such a file itself when it starts with ``RTMALLOC_OPTIONS=config=FILE``: ``rtmalloc/core/table_file.pxd``
+makes the same checks in the same order. The rules stand once, in :data:`RULES`; the header carries them to the core.
+
 This module imports nothing but the standard library, because the build runs it before anything is installed.
 """
 
@@ -38,8 +41,39 @@ LARGEST_SPAN_SLICES = 16
 """Slices: the longest span; the offset inside a span must stay below 2**19 for the exact reciprocal."""
 
 
+RULES = {
+    "toml": "not TOML",
+    "section": "unknown section",
+    "table": "a section is written [name], with its keys below",
+    "one": "exactly one of [generate] and [classes] describes the table",
+    "key": "unknown key",
+    "linear_step": f"linear_step is a whole number, a positive multiple of {GRANULE}",
+    "linear_max": "linear_max is a whole number, a power of two and a multiple of linear_step",
+    "per_doubling": "per_doubling is a whole number, 1, 2, 4, 8 or 16, "
+    f"with linear_max / per_doubling a multiple of {GRANULE}",
+    "max_small": f"max_small is a whole number, a power of two from linear_max to {MAX_SMALL_LIMIT}",
+    "classes": f"more than the {MAX_CLASSES} classes that a tag can name",
+    "sizes": "sizes is a list of block sizes in bytes",
+    "multiple": f"a block size is a whole number, a positive multiple of {GRANULE}",
+    "ascending": "a block size does not ascend from the one before",
+    "largest": f"a block size is above the largest small size, {MAX_SMALL_LIMIT}",
+    "first": f"the first block size is {GRANULE}",
+    "linear_bytes": f"linear_max of [classes] is a whole number of bytes, at least {GRANULE}",
+    "min_objects": f"min_objects is a whole number from 1 to what {LARGEST_SPAN_SLICES} slices hold of the largest block",
+    "max_waste": "max_waste is a fraction above 0, at most 1",
+    "waste": "a class above linear_max may waste more of a block than max_waste",
+}
+"""Every rule that a table file must keep, by the name under which errors and the core's header know it."""
+
+
 class TableError(ValueError):
-    """A size-class table breaks a rule; the message reads ``file:line: rule``."""
+    """A size-class table breaks a rule; the message reads ``file:line: rule``, perhaps with a detail behind it."""
+
+    def __init__(self, message: str, line: int, rule: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.rule = rule
+        """The key of the broken rule in :data:`RULES`."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +112,15 @@ class _Source:
     name: str
     text: str
 
-    def line_of(self, key: str) -> int:
-        """The line of ``key = ...`` or of a table header ``[key]``; 1 where it does not stand in the file."""
-        pattern = re.compile(rf"^\s*(\[\s*{re.escape(key)}\s*\]|{re.escape(key)}\s*=)")
+    def line_of(self, key: str, section: str = "") -> int:
+        """The line of ``key = ...`` in ``section``, or of the header ``[key]``; 1 where it does not stand in the file."""
+        header = re.compile(r"^\s*\[\s*([\w-]+)\s*\]")
+        pattern = re.compile(rf"^\s*{re.escape(key)}\s*=")
+        now = ""
         for number, line in enumerate(self.text.splitlines(), start=1):
-            if pattern.match(line):
+            begins = header.match(line)
+            now = begins.group(1) if begins else now
+            if (begins and not section and now == key) or (now == section and pattern.match(line)):
                 return number
         return 1
 
@@ -98,9 +136,9 @@ class _Source:
             return self.line_of(key)
         return self.text.count("\n", 0, start.end() + items[index].start()) + 1
 
-    def error(self, line: int, rule: str) -> TableError:
-        """The error to raise for a broken ``rule`` at ``line``."""
-        return TableError(f"{self.name}:{line}: {rule}")
+    def error(self, line: int, rule: str, detail: str = "") -> TableError:
+        """The error to raise for a broken rule of :data:`RULES` at ``line``."""
+        return TableError(f"{self.name}:{line}: {RULES[rule]}{detail}", line, rule)
 
 
 def table_read(path: Path) -> SizeTable:
@@ -121,14 +159,14 @@ def table_parse(text: str, name: str = "rtmalloc.toml") -> SizeTable:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
-        raise source.error(int(line.group(1)) if line else 1, f"not TOML: {error}") from error
+        raise source.error(int(line.group(1)) if line else 1, "toml", f": {error}") from error
     for key in document:
         if key not in ("generate", "classes", "spans", "limits"):
-            raise source.error(source.line_of(key), f"unknown section [{key}]")
+            raise source.error(source.line_of(key), "section", f" [{key}]")
         if not isinstance(document[key], dict):
-            raise source.error(source.line_of(key), f"[{key}] is a section")
+            raise source.error(source.line_of(key), "table", f", and {key} is not")
     if ("generate" in document) == ("classes" in document):
-        raise source.error(1, "exactly one of [generate] and [classes] describes the table")
+        raise source.error(1, "one")
     if "generate" in document:
         sizes, linear_max = _generate(source, document["generate"])
     else:
@@ -137,101 +175,96 @@ def table_parse(text: str, name: str = "rtmalloc.toml") -> SizeTable:
     limits = _section(source, document, "limits", {"max_waste": 1.0})
     most = LARGEST_SPAN_SLICES * SLICE_LEAST // sizes[-1]
     if type(spans["min_objects"]) is not int or not 1 <= spans["min_objects"] <= most:
-        raise source.error(
-            source.line_of("min_objects"),
-            f"min_objects is a whole number from 1 to {most}: a span has at most {LARGEST_SPAN_SLICES} slices",
-        )
+        raise source.error(source.line_of("min_objects", "spans"), "min_objects", f": {most}")
     _check_waste(source, sizes, linear_max, limits["max_waste"], explicit="classes" in document)
     return SizeTable(tuple(sizes), spans["min_objects"])
+
+
+def _unknown_key(source: _Source, section: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
+    """Refuse the first key of section ``name`` that is not among ``known``."""
+    for key in section:
+        if key not in known:
+            raise source.error(source.line_of(key, name), "key", f" {key!r} in [{name}]")
 
 
 def _section(source: _Source, document: dict[str, Any], name: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """The keys of section ``name`` over ``defaults``; an unknown key is an error."""
     section = document.get(name, {})
-    for key in section:
-        if key not in defaults:
-            raise source.error(source.line_of(key), f"unknown key {key!r} in [{name}]")
+    _unknown_key(source, section, name, tuple(defaults))
     return {**defaults, **section}
 
 
 def _generate(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]:
     """Sizes by the formula: linear steps, then ``per_doubling`` equal steps from each power of two to the next."""
     keys = ("linear_step", "linear_max", "per_doubling", "max_small")
-    for key in section:
-        if key not in keys:
-            raise source.error(source.line_of(key), f"unknown key {key!r} in [generate]")
+    _unknown_key(source, section, "generate", keys)
+
+    def refuse(key: str) -> TableError:
+        return source.error(source.line_of(key, "generate") if key in section else source.line_of("generate"), key)
+
     for key in keys:
-        if not isinstance(section.get(key), int) or isinstance(section[key], bool):
-            raise source.error(source.line_of(key if key in section else "generate"), f"{key} is a whole number")
+        if type(section.get(key)) is not int:
+            raise refuse(key)
     step, linear_max, per_doubling, max_small = (section[key] for key in keys)
     if step <= 0 or step % GRANULE:
-        raise source.error(source.line_of("linear_step"), f"linear_step is a multiple of {GRANULE}")
+        raise refuse("linear_step")
     if linear_max < step or linear_max & (linear_max - 1) or linear_max % step:
-        raise source.error(
-            source.line_of("linear_max"), "linear_max is a power of two and a multiple of linear_step"
-        )
+        raise refuse("linear_max")
     if per_doubling not in (1, 2, 4, 8, 16) or linear_max // per_doubling % GRANULE:
-        raise source.error(
-            source.line_of("per_doubling"),
-            f"per_doubling is 1, 2, 4, 8 or 16, with linear_max / per_doubling a multiple of {GRANULE}",
-        )
+        raise refuse("per_doubling")
     if max_small & (max_small - 1) or not linear_max <= max_small <= MAX_SMALL_LIMIT:
-        raise source.error(
-            source.line_of("max_small"), f"max_small is a power of two from linear_max to {MAX_SMALL_LIMIT}"
-        )
+        raise refuse("max_small")
+    if step != GRANULE:
+        raise source.error(source.line_of("linear_step", "generate"), "first", f", not {step}")
     sizes = list(range(step, linear_max + 1, step))
     base = linear_max
     while base < max_small:
         sizes.extend(base + base // per_doubling * k for k in range(1, per_doubling + 1))
         base *= 2
     if len(sizes) > MAX_CLASSES:
-        raise source.error(
-            source.line_of("generate"), f"{len(sizes)} classes, more than the {MAX_CLASSES} that a tag can name"
-        )
+        raise source.error(source.line_of("generate"), "classes", f": {len(sizes)}")
     return sizes, linear_max
 
 
 def _explicit(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]:
     """Sizes from the list ``[classes] sizes``, checked one by one so that the first bad line is named."""
-    for key in section:
-        if key not in ("sizes", "linear_max"):
-            raise source.error(source.line_of(key), f"unknown key {key!r} in [classes]")
+    _unknown_key(source, section, "classes", ("sizes", "linear_max"))
     sizes = section.get("sizes")
     if not isinstance(sizes, list) or not sizes:
-        raise source.error(source.line_of("sizes"), "sizes is a list of block sizes in bytes")
+        raise source.error(source.line_of("sizes", "classes") if sizes is not None else source.line_of("classes"), "sizes")
     previous = 0
     for index, size in enumerate(sizes):
         line = source.line_of_item("sizes", index)
-        if not isinstance(size, int) or isinstance(size, bool) or size <= 0 or size % GRANULE:
-            raise source.error(line, f"block size {size!r} is not a positive multiple of {GRANULE}")
+        if type(size) is not int or size <= 0 or size % GRANULE:
+            raise source.error(line, "multiple", f": {size!r}")
         if size <= previous:
-            raise source.error(line, f"block size {size} does not ascend from {previous}")
+            raise source.error(line, "ascending", f": {previous}, {size}")
         if size > MAX_SMALL_LIMIT:
-            raise source.error(line, f"block size {size} is above the largest small size, {MAX_SMALL_LIMIT}")
+            raise source.error(line, "largest", f": {size}")
         if index >= MAX_CLASSES:
-            raise source.error(line, f"more than the {MAX_CLASSES} classes that a tag can name")
+            raise source.error(line, "classes")
         previous = size
     # Python's and malloc's callers meet the smallest sizes most; a table without them would waste silently.
     if sizes[0] != GRANULE:
-        raise source.error(source.line_of_item("sizes", 0), f"the first block size is {GRANULE}")
+        raise source.error(source.line_of_item("sizes", 0), "first", f", not {sizes[0]}")
     linear_max = section.get("linear_max", 256)
-    if not isinstance(linear_max, int) or linear_max < GRANULE:
-        raise source.error(source.line_of("linear_max"), "linear_max is a number of bytes")
+    if type(linear_max) is not int or linear_max < GRANULE:
+        raise source.error(source.line_of("linear_max", "classes"), "linear_bytes")
     return sizes, linear_max
 
 
 def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: object, explicit: bool) -> None:
     """Refuse a class above ``linear_max`` that can waste more than ``max_waste`` of its block."""
     if not isinstance(max_waste, (int, float)) or isinstance(max_waste, bool) or not 0 < max_waste <= 1:
-        raise source.error(source.line_of("max_waste"), "max_waste is a fraction above 0, at most 1")
+        raise source.error(source.line_of("max_waste", "limits"), "max_waste")
     for index, (smaller, size) in enumerate(pairwise(sizes), start=1):
         waste = (size - smaller - 1) / size
         if smaller >= linear_max and waste > max_waste:
-            line = source.line_of_item("sizes", index) if explicit else source.line_of("max_waste")
             raise source.error(
-                line,
-                f"a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block "
-                f"(max_waste {max_waste:.1%})",
+                source.line_of_item("sizes", index) if explicit else source.line_of("max_waste", "limits"),
+                "waste",
+                f": a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block, "
+                f"and max_waste is {max_waste:.1%}",
             )
 
 
@@ -255,20 +288,25 @@ def table_header(table: SizeTable, slice_bytes: int) -> str:
         lines = [", ".join(str(v) for v in values[i : i + 24]) for i in range(0, len(values), 24)]
         return ",\n    ".join(lines)
 
+    rules = "\n".join(f'#define RT_RULE_{name} "{text}"' for name, text in RULES.items())
     return f"""/* Generated by rtmalloc/size_table.py from rtmalloc.toml; do not edit. */
 #ifndef RT_SIZE_TABLE_H
 #define RT_SIZE_TABLE_H
-#include <stdint.h>
 enum {{
-    RT_CLASS_COUNT = {len(sizes)}, /* with class 0, "no class" */
-    RT_MAX_SMALL = {largest},      /* bytes */
+    RT_MAX_SMALL = {largest},      /* bytes: the largest class that this build has room for */
+    RT_CLASSES_BUILT = {len(sizes)}, /* with class 0, "no class" */
+    RT_CLASSES_MOST = {MAX_CLASSES + 1},
+    RT_LARGEST_SPAN_SLICES = {LARGEST_SPAN_SLICES},
+    RT_SLICE_LEAST = {SLICE_LEAST},
+    RT_SMALL_LIMIT = {MAX_SMALL_LIMIT},
 }};
-static const uint32_t rt_class_size[RT_CLASS_COUNT] = {{
-    {array(sizes)}}};
-static const uint8_t rt_class_slices[RT_CLASS_COUNT] = {{
-    {array(slices)}}};
-/* rt_bin_offset[(n + 15) / 16]: offset of the bin that serves n bytes, from a heap's bin 0. */
-static const uint16_t rt_bin_offset[RT_MAX_SMALL / 16 + 1] = {{
-    {array(offsets)}}};
+#define RT_BUILT_CLASS_SIZE {{ \\
+    {array(sizes).replace(chr(10), " " + chr(92) + chr(10))}}}
+#define RT_BUILT_CLASS_SLICES {{ \\
+    {array(slices).replace(chr(10), " " + chr(92) + chr(10))}}}
+/* [(n + 15) / 16]: offset of the bin that serves n bytes, from a heap's bin 0. */
+#define RT_BUILT_BIN_OFFSET {{ \\
+    {array(offsets).replace(chr(10), " " + chr(92) + chr(10))}}}
+{rules}
 #endif
 """

@@ -25,6 +25,8 @@ typedef struct {
     uint32_t (*hooks_active)(void);                /* bits of the domains whose calls arrive here */
     int (*hooks_pause)(int paused);                /* 0 when there is nothing to pause to */
     const char *(*location)(void);                 /* path of the file that this code was loaded from */
+    uint32_t (*class_size)(uint32_t number);       /* bytes of a small class, 0 when there is none of that number */
+    const char *(*table_name)(void);               /* the file that the size classes were read from; "" = built in */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

@@ -5,7 +5,9 @@ from libc.string cimport memset
 from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc, rt_trim
 from rtmalloc.core.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.options cimport OPTION_UNKNOWN, RT_OPTION_COUNT, option_set
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
+from rtmalloc.core.table_file cimport rt_table_name
 from rtmalloc.core.thread cimport allocator, allocator_open
 
 cdef extern from "api.h" nogil:
@@ -27,6 +29,8 @@ cdef extern from "api.h" nogil:
         uint32_t (*hooks_active)() noexcept nogil
         int (*hooks_pause)(int) noexcept nogil
         const char* (*location)() noexcept nogil
+        uint32_t (*class_size)(uint32_t) noexcept nogil
+        const char* (*table_name)() noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -68,6 +72,14 @@ cdef inline const char* api_location() noexcept nogil:
     return rt_file_of(&rt_api_own)
 
 
+cdef inline uint32_t api_class_size(uint32_t number) noexcept nogil:
+    return rt_class_size[number] if number < rt_class_count else 0
+
+
+cdef inline const char* api_table_name() noexcept nogil:
+    return rt_table_name
+
+
 cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
     # This library's own table, filled in by its first use.
     cdef rt_api* a = &rt_api_own
@@ -85,6 +97,8 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.hooks_active = hooks_active
         a.hooks_pause = api_hooks_pause
         a.location = api_location
+        a.class_size = api_class_size
+        a.table_name = api_table_name
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

@@ -1,11 +1,7 @@
 /* Geometry that is fixed when the library is compiled. */
 #ifndef RT_CONFIG_H
 #define RT_CONFIG_H
-#ifdef RT_SIZE_TABLE /* another file, for a variant */
-#include RT_SIZE_TABLE
-#else
-#include "_size_table.h"
-#endif
+#include "size_table.h"
 #ifndef RT_SLICE_SHIFT
 #define RT_SLICE_SHIFT 15
 #endif

@@ -25,7 +25,7 @@ from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
-from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size
+from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_largest, rt_class_size
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
@@ -158,14 +158,14 @@ cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept 
     return p
 
 
-cdef inline cold_pointer malloc_late(uint32_t class_, bint* zeroed) noexcept nogil:
+cdef inline cold_pointer malloc_late(size_t bytes, bint* zeroed) noexcept nogil:
     # For a thread that has no heap any more (or gets none): one heap for all of them, under a lock.
     cdef Heap* h = late_heap_take()
     cdef void* p
     if h == NULL:
         rt_set_errno(ENOMEM)
         return NULL
-    p = heap_malloc(h, class_, REFILL_ALL)
+    p = heap_malloc(h, class_of_size(bytes), REFILL_ALL)
     zeroed[0] = h.last_zeroed
     late_heap_drop()
     return p
@@ -174,10 +174,13 @@ cdef inline cold_pointer malloc_late(uint32_t class_, bint* zeroed) noexcept nog
 cdef inline slow_pointer malloc_slow(size_t bytes) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef bint zeroed = False
+    if unlikely(not allocator_open() or bytes > rt_class_largest):
+        # A table that was read may end below the largest size that the fast path asks for. (Bin 0 is always empty.)
+        return malloc_large(bytes)
     if unlikely(not heap_is_real(h)):
         h = <Heap*>thread_heap_open()
         if h == NULL:
-            return malloc_late(class_of_size(bytes), &zeroed)
+            return malloc_late(bytes, &zeroed)
     return heap_malloc(h, class_of_size(bytes), REFILL_ALL)
 
 
@@ -317,7 +320,7 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
     if not rt_multiply(count, size, &bytes):
         rt_set_errno(ENOMEM)
         return NULL
-    if bytes > RT_MAX_SMALL:
+    if unlikely(not allocator_open() or bytes > rt_class_largest):
         return malloc_large_aligned(bytes, 1, True)
     if bytes <= CALLOC_SINGLE:
         p = rt_malloc(bytes)
@@ -325,7 +328,7 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
         if unlikely(not heap_is_real(h)):
             h = <Heap*>thread_heap_open()
         if h == NULL:
-            p = malloc_late(class_of_size(bytes), &zeroed)
+            p = malloc_late(bytes, &zeroed)
         else:
             p = heap_malloc(h, class_of_size(bytes), 1)
             zeroed = h.last_zeroed
@@ -354,7 +357,7 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
     if bytes > RT_LARGEST_REQUEST:
         rt_set_errno(ENOMEM)
         return NULL
-    if bytes > RT_MAX_SMALL:
+    if bytes > rt_class_largest:
         if large_resize(&a.store, <uint32_t>slice, bytes):
             return p
         if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 1024:
@@ -431,7 +434,8 @@ cdef inline void* rt_reallocarray "rt_reallocarray"(void* p, size_t count, size_
 
 cdef inline void* malloc_aligned(size_t alignment, size_t bytes) noexcept nogil:
     # `alignment` is a power of two. No block ever begins elsewhere than at its own start: free needs no special case.
-    cdef uint32_t class_ = class_of_aligned(bytes, alignment)
+    # (The table of classes is final once the allocator is open.)
+    cdef uint32_t class_ = class_of_aligned(bytes, alignment) if allocator_open() else 0
     if class_:
         return rt_malloc(rt_class_size[class_])
     return malloc_large_aligned(bytes, alignment, False)

@@ -21,7 +21,7 @@ from rtmalloc.core.object cimport Batch, batch_begin, object_locate
 from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.platform cimport rt_os_thread_id
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size, rt_class_slices
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon, central_settle
 from rtmalloc.core.thread cimport Allocator, allocator, heap_is_real, thread_heap
@@ -96,7 +96,7 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
         if rt_load_relaxed_u8(&s.notified):
             # Only where it is set: the table's pages are shared with the parent until they are written.
             rt_store_relaxed_u8(&s.notified, 0)
-        if class_ == 0 or class_ >= RT_CLASS_COUNT or s.index != slice:
+        if class_ == 0 or class_ >= rt_class_count or s.index != slice:
             continue
         owner = tag_owner(tag)
         if owner == 0:
@@ -122,7 +122,7 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
     cdef void* rest
     cdef Span* s
     cdef Batch batch
-    for c in range(1, RT_CLASS_COUNT):
+    for c in range(1, rt_class_count):
         p = h.bins[c].head
         h.bins[c].head = NULL
         while p != NULL:

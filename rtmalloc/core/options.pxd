@@ -44,6 +44,7 @@ cdef enum:
     OPTION_OUT_OF_RANGE = -3
     OPTION_NAME_BYTES = 64
     OPTIONS_MOST = 64          # room for the table; RT_OPTION_COUNT stays below
+    PATH_BYTES = 1024          # of a file or directory that the environment names
 
 cdef struct Options:
     int64_t value[OPTIONS_MOST]   # by RT_OPTION_*; read relaxed by slow paths, so a change needs no stop
@@ -100,8 +101,20 @@ cdef inline cold_void options_complain(const char* name, size_t length, const ch
     complain(b"RTMALLOC_OPTIONS", shown, reason)
 
 
-cdef inline cold_void options_read(Options* o, const char* text) noexcept nogil:
-    # Apply "name=value,name=value". What is wrong is named on stderr, one line each, and keeps its default.
+cdef inline cold_int path_copy(char* path, const char* text, size_t length) noexcept nogil:
+    # Keep a path of `length` bytes; 0 when it is too long.
+    cdef size_t i
+    if length >= PATH_BYTES:
+        return 0
+    for i in range(length):
+        path[i] = text[i]
+    path[length] = 0
+    return 1
+
+
+cdef inline cold_void options_read(Options* o, const char* text, char* config) noexcept nogil:
+    # Apply "name=value,name=value". What is wrong is named on stderr, one line each, and keeps its default. The one value
+    # that is no number, the path of `config`, goes to `config` (PATH_BYTES).
     cdef const char* name
     cdef const char* number
     cdef size_t name_length, length
@@ -123,6 +136,10 @@ cdef inline cold_void options_read(Options* o, const char* text) noexcept nogil:
         if text[0] == c',':
             text += 1
         if name_length == 0 and length == 0:
+            continue
+        if name_length == 6 and memcmp(name, b"config", 6) == 0:
+            if not path_copy(config, number, length):
+                options_complain(name, name_length, b"the path is too long")
             continue
         option = option_find(name, name_length)
         if option == OPTION_UNKNOWN:

@@ -20,7 +20,7 @@ from rtmalloc.core.object cimport Batch
 from rtmalloc.core.pagemap cimport tag_class, tag_of_slice
 from rtmalloc.core.platform cimport rt_os_discard
 from rtmalloc.core.remote cimport span_put
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size, rt_class_slices
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 
@@ -48,7 +48,7 @@ cdef inline bint geometry_read(const Store* store, uint32_t slice, Geometry* g) 
     # Read the geometry of the span that begins at `slice`; False when none does.
     cdef uint32_t class_ = tag_class(tag_of_slice(&store.arena, slice))
     cdef const Span* s = &store.arena.spans[slice]
-    if class_ == 0 or class_ >= RT_CLASS_COUNT or rt_load_relaxed_u32(&s.index) != slice:
+    if class_ == 0 or class_ >= rt_class_count or rt_load_relaxed_u32(&s.index) != slice:
         return False
     g.base = arena_address(&store.arena, slice)
     g.bits = arena_bits(&store.arena, slice)

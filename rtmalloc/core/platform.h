@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -213,6 +215,58 @@ static inline void rt_os_complain(const char *text, size_t length) {
         length -= (size_t)n;
     }
     errno = saved;
+}
+
+/* Read a file of less than `room` bytes; its length, `room` if it is longer, or -1. */
+static inline int64_t rt_os_read_file(const char *name, char *text, size_t room) {
+    int saved = errno, file = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    size_t length = 0;
+    ssize_t n = file < 0 ? -1 : 1;
+    while (n > 0 && length < room) {
+        n = read(file, text + length, room - length);
+        if (n > 0) length += (size_t)n;
+    }
+    if (file >= 0) close(file);
+    errno = saved;
+    return n < 0 ? -1 : (int64_t)length;
+}
+
+/* A new file in `directory`, which is made if it is not there: its descriptor, or -1. */
+static inline int rt_os_new_file(const char *directory, const char *name) {
+    int saved = errno, file;
+    mkdir(directory, 0777);
+    file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    errno = saved;
+    return file;
+}
+
+/* Append to a file; 0, or -1 with the rest not written. */
+static inline int rt_os_append(int file, const char *text, size_t length) {
+    int saved = errno;
+    while (length) {
+        ssize_t n = write(file, text, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        text += n;
+        length -= (size_t)n;
+    }
+    errno = saved;
+    return length ? -1 : 0;
+}
+
+static inline void rt_os_close(int file) {
+    int saved = errno;
+    close(file);
+    errno = saved;
+}
+
+static inline uint32_t rt_os_process_id(void) { return (uint32_t)getpid(); }
+
+/* Milliseconds since 1970. */
+static inline uint64_t rt_os_wall_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 static inline void rt_set_errno(int value) { errno = value; }

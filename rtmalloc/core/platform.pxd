@@ -1,5 +1,5 @@
 # The operating system: platform.h holds the calls, this file their names. Only this layer makes system calls.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "platform.h" nogil:
     void* rt_os_map(size_t bytes) noexcept
@@ -25,6 +25,12 @@ cdef extern from "platform.h" nogil:
     void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept
     void rt_cpu_relax() noexcept
+    int64_t rt_os_read_file(const char* name, char* text, size_t room) noexcept
+    int rt_os_new_file(const char* directory, const char* name) noexcept
+    int rt_os_append(int file, const char* text, size_t length) noexcept
+    void rt_os_close(int file) noexcept
+    uint32_t rt_os_process_id() noexcept
+    uint64_t rt_os_wall_ms() noexcept
     void rt_os_complain(const char* text, size_t length) noexcept
     void rt_set_errno(int value) noexcept
     int rt_get_errno() noexcept

@@ -16,7 +16,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
 from rtmalloc.core.store cimport central_adopt, store_span_new
@@ -73,11 +73,11 @@ cdef inline void heap_steal(Heap* h, uint32_t class_, int64_t bytes) noexcept no
     cdef uint32_t victim = h.steal
     cdef int32_t length
     cdef uint32_t i
-    for i in range(RT_CLASS_COUNT):
+    for i in range(rt_class_count):
         if bytes <= 0:
             break
         victim += 1
-        if victim >= RT_CLASS_COUNT:
+        if victim >= rt_class_count:
             victim = 1
         length = (h.bins[victim].max_length + 3) // 4
         if victim != class_ and length:
@@ -328,7 +328,7 @@ cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogi
 cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
     # Give back every object that the heap holds in bins and caches, and look at the mail.
     cdef uint32_t c
-    for c in range(1, RT_CLASS_COUNT):
+    for c in range(1, rt_class_count):
         bin_flush(h, c, 0)
         if h.bins[c].max_length:
             bin_resize(h, c, -<int32_t>h.bins[c].max_length)

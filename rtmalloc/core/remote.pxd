@@ -15,7 +15,7 @@ from rtmalloc.core.mailbox cimport (
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, complain_of_double_free
 from rtmalloc.core.options cimport RT_OPTION_remote_kib
 from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_now, tag_of_slice, tag_owner
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.size_class cimport rt_class_count
 from rtmalloc.core.span cimport SPAN_PARTIAL, Span, span_full_mask, span_is_whole
 from rtmalloc.core.span_queue cimport span_queue_remove
 from rtmalloc.core.store cimport Store, central_abandon, central_event, span_slice
@@ -48,7 +48,7 @@ cdef inline void hint_pass_on(Store* store, Span* s) noexcept nogil:
     cdef uint32_t tag
     while True:
         tag = tag_now(&store.arena, span_slice(store, s))
-        if tag_class(tag) == 0 or tag_class(tag) >= RT_CLASS_COUNT:
+        if tag_class(tag) == 0 or tag_class(tag) >= rt_class_count:
             return
         if tag_owner(tag):
             if mailbox_push(mailbox_of(&store.arena, tag_owner(tag)), s):
@@ -142,7 +142,7 @@ cdef inline slow_void mail_read(Store* store, Heap* reader, uint32_t heap_id, bi
         if reader != NULL:
             reader.counters.mail_spans += 1
         class_ = tag_class(tag_of_slice(&store.arena, span_slice(store, s)))
-        if class_ != 0 and class_ < RT_CLASS_COUNT:
+        if class_ != 0 and class_ < rt_class_count:
             span_event(store, reader, s, class_)
         s = rest
 

@@ -13,7 +13,7 @@ from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
 from rtmalloc.core.refill cimport bin_flush, bin_resize, heap_excess_flush
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, store_read_mail
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.size_class cimport rt_class_count
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.transfer_cache cimport transfer_drain
@@ -74,7 +74,7 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
     cdef uint32_t c
     h.counters.epochs += 1
     h.epoch_at = now + h.store.options.value[RT_OPTION_epoch_ms]
-    for c in range(1, RT_CLASS_COUNT):
+    for c in range(1, rt_class_count):
         if h.sources[c].excess.span != NULL:
             heap_excess_flush(h, &h.sources[c])
         if h.bins[c].max_length or h.bins[c].head != NULL:

@@ -14,7 +14,7 @@ from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice, tag_owner
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.segment cimport SEGMENT_SLICES
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.thread cimport Allocator
 
@@ -72,7 +72,7 @@ cdef inline void stats_add_counters(HeapCounters* sum, const HeapCounters* one) 
 
 
 cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
-    # `classes` has RT_CLASS_COUNT zeroed entries, or is NULL.
+    # `classes` has rt_class_count zeroed entries, or is NULL.
     cdef uint64_t slice = 0
     cdef uint64_t end = <uint64_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES
     cdef uint32_t tag, class_, w, objects, free
@@ -84,7 +84,7 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
         if tag_code(tag) == TAG_LARGE:
             st.large_blocks += 1
             st.allocated += <uint64_t>s.slices << RT_SLICE_SHIFT
-        elif 0 < class_ < RT_CLASS_COUNT and rt_load_relaxed_u32(&s.index) == slice:
+        elif 0 < class_ < rt_class_count and rt_load_relaxed_u32(&s.index) == slice:
             objects = rt_load_relaxed_u16(&s.objects)
             free = 0
             for w in range((objects + 63) // 64):
@@ -128,7 +128,7 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     st.transfer_hits = a.store.transfer.hits
     st.transfer_misses = a.store.transfer.misses
     st.remaps = a.giants.moved
-    for i in range(RT_CLASS_COUNT):
+    for i in range(rt_class_count):
         st.adopted += a.store.central[i].adopted
         st.abandoned += a.store.central[i].abandoned
     lock_take(&a.heaps_lock)
@@ -178,7 +178,7 @@ cdef inline cold_void stats_print(Allocator* a) noexcept nogil:
         at = text_append_number(line, at, values[i])
         line[at] = c'\n'
         rt_os_complain(line, at + 1)
-    for i in range(1, RT_CLASS_COUNT):
+    for i in range(1, rt_class_count):
         if classes[i].spans:
             at = text_append(line, 0, b"rtmalloc: class ")
             at = text_append_number(line, at, rt_class_size[i])

@@ -11,16 +11,17 @@ from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
 from rtmalloc.core.options cimport (
-    RT_OPTION_epoch_ms, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
+    PATH_BYTES, RT_OPTION_epoch_ms, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
 )
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.purge cimport Purge
 from rtmalloc.core.refill cimport heap_flush
 from rtmalloc.core.remote cimport mail_read
-from rtmalloc.core.size_class cimport RT_CLASS_COUNT
+from rtmalloc.core.size_class cimport rt_class_count
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon
+from rtmalloc.core.table_file cimport table_load, table_seal
 
 cdef extern from "tls.h" nogil:
     enum:
@@ -47,6 +48,7 @@ cdef struct Allocator:
     Purge purge
     Background background
     uint32_t ready             # 1 when all else may be used
+    uint32_t table_read        # 1 when the table of size classes is final
     Lock opening               # held while the allocator is set up
     Lock heaps_lock            # guards what follows
     Heap* pool                 # heaps without a thread, linked by pool_next
@@ -73,12 +75,21 @@ cdef inline bint heap_is_real(const Heap* h) noexcept nogil:
 
 
 cdef inline cold_void options_from_environment(Allocator* a) noexcept nogil:
+    # The options, and with them the table of size classes.
     cdef const char* text
+    cdef char config[PATH_BYTES]
+    config[0] = 0
     options_preset(&a.store.options)
     if rt_environment_is_ready():
         text = getenv(b"RTMALLOC_OPTIONS")
         if text != NULL:
-            options_read(&a.store.options, text)
+            options_read(&a.store.options, text, config)
+    # Once: an earlier attempt to open may have failed behind this point.
+    if not a.table_read:
+        a.table_read = 1
+        if config[0]:
+            table_load(config)
+        table_seal()
 
 
 cdef inline cold_int allocator_open() noexcept nogil:
@@ -193,7 +204,7 @@ cdef inline void heap_leave(Heap* h) noexcept nogil:
         heap_disown(h, s)
         central_abandon(h.store, s)
     h.sweep = NULL
-    for c in range(RT_CLASS_COUNT):
+    for c in range(rt_class_count):
         h.sources[c].current = NULL
         h.sources[c].partial = NULL
         h.sources[c].word = 0

@@ -30,8 +30,8 @@ DEFAULT = (ROOT / "rtmalloc.toml").read_text(encoding="utf-8")
 def header_arrays(table: SizeTable, slice_bytes: int) -> dict[str, list[int]]:
     """The arrays of the generated C header, by name."""
     text = table_header(table, slice_bytes)
-    found = re.findall(r"(rt_\w+)\[[^\]]+\] = \{([^}]*)\}", text)
-    return {name: [int(number) for number in re.findall(r"\d+", body)] for name, body in found}
+    found = re.findall(r"#define RT_BUILT_(\w+) \{([^}]*)\}", text)
+    return {f"rt_{name.lower()}": [int(number) for number in re.findall(r"\d+", body)] for name, body in found}
 
 
 def check_table(table: SizeTable, slice_bytes: int = SLICE) -> None:

@@ -66,6 +66,24 @@ def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no option 'epoch'" in found.text
 
 
+def test_size_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "small classes up to 32768 bytes" in _doctor.check_size_classes().text
+    table = tmp_path / "table.toml"
+    table.write_text("[classes]\nsizes = [16, 32, 4096]\n")
+    monkeypatch.setenv("RTMALLOC_OPTIONS", f"epoch_ms=7,config={table}")
+    assert _doctor.check_size_classes() == _doctor.Finding("size classes", "ok", f"from {table}")
+    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms, config"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=table.toml")
+    assert _doctor.check_size_classes().level == _doctor.NOTE
+    table.write_text("[classes]\nsizes = [16, 40]\n")
+    found = _doctor.check_size_classes()
+    assert found.level == _doctor.PROBLEM and "table.toml:2: " in found.text and "multiple of 16" in found.text
+    assert _doctor.check_options().level == _doctor.PROBLEM
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=none.toml")
+    assert "is no file" in _doctor.check_size_classes().text
+
+
 @pytest.mark.parametrize(
     ("value", "level"),
     [("", "ok"), ("default", "ok"), ("malloc", "note"), ("debug", "problem"), ("pymalloc", "problem")],

@@ -1,0 +1,43 @@
+/* The table of small size classes that this process uses: the built one (rtmalloc.toml), or one that was read when the
+ * process began (table_file.pxd), before its first allocation. It lies on pages of its own, which are sealed against
+ * writing before the first block is handed out. */
+#ifndef RT_SIZE_TABLE_DATA_H
+#define RT_SIZE_TABLE_DATA_H
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#ifdef RT_SIZE_TABLE /* another file, for a variant */
+#include RT_SIZE_TABLE
+#else
+#include "_size_table.h"
+#endif
+enum { RT_TABLE_ALIGNMENT = 4096, RT_TABLE_NAME_BYTES = 1024 };
+
+typedef struct {
+    uint16_t bin_offset[RT_MAX_SMALL / 16 + 1]; /* [(n + 15) / 16]: offset of the bin that serves n bytes; 0 = too large */
+    uint8_t class_slices[RT_CLASSES_MOST];      /* of a span of the class */
+    uint32_t class_size[RT_CLASSES_MOST];       /* bytes; class 0 is "no class" */
+    uint32_t class_count;                       /* with class 0 */
+    uint32_t class_largest;                     /* bytes of the largest class, at most RT_MAX_SMALL */
+    char name[RT_TABLE_NAME_BYTES];             /* the file it was read from, cut if longer; "" = built in */
+} __attribute__((aligned(RT_TABLE_ALIGNMENT))) rt_size_table_data;
+
+static rt_size_table_data rt_size_table = {
+    RT_BUILT_BIN_OFFSET, RT_BUILT_CLASS_SLICES, RT_BUILT_CLASS_SIZE, RT_CLASSES_BUILT, RT_MAX_SMALL, "",
+};
+#define rt_bin_offset rt_size_table.bin_offset
+#define rt_class_slices rt_size_table.class_slices
+#define rt_class_size rt_size_table.class_size
+#define rt_class_count rt_size_table.class_count
+#define rt_class_largest rt_size_table.class_largest
+
+/* Seal the table; where pages are larger than 4 KiB it stays writable. */
+static inline void rt_size_table_seal(size_t page) {
+    if (page <= RT_TABLE_ALIGNMENT) {
+        int saved = errno;
+        mprotect(&rt_size_table, sizeof rt_size_table, PROT_READ);
+        errno = saved;
+    }
+}
+#endif
