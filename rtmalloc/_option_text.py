@@ -32,7 +32,9 @@ def parse(text: str) -> dict[str, int | str]:
             values[name] = number
             continue
         if name not in table:
-            raise ValueError(f"{VARIABLE}: there is no option {name!r}; there are {', '.join(sorted([*table, CONFIG]))}")
+            raise ValueError(
+                f"{VARIABLE}: there is no option {name!r}; there are {', '.join(sorted([*table, CONFIG]))}"
+            )
         # The C parser takes ASCII digits with an optional minus, and nothing else.
         if not (number.isascii() and number.removeprefix("-").isdigit()):
             raise ValueError(f"{VARIABLE}: {part!r}: the value is no whole number")

@@ -5,7 +5,7 @@ ascending list (``[classes] sizes = [...]``). The same reader serves the build (
 ``rtmalloc/core/_size_table.h``) and tools that work on tables. An invalid table raises
 :class:`TableError`, whose message names the file, the line and the rule that is broken.
 
-A process reads such a file itself when it starts with ``RTMALLOC_OPTIONS=config=FILE``: ``rtmalloc/core/table_file.pxd``
+A process that starts with ``RTMALLOC_OPTIONS=config=FILE`` reads such a file itself: ``rtmalloc/core/table_file.pxd``
 makes the same checks in the same order. The rules stand once, in :data:`RULES`; the header carries them to the core.
 
 This module imports nothing but the standard library, because the build runs it before anything is installed.
@@ -59,7 +59,7 @@ RULES = {
     "largest": f"a block size is above the largest small size, {MAX_SMALL_LIMIT}",
     "first": f"the first block size is {GRANULE}",
     "linear_bytes": f"linear_max of [classes] is a whole number of bytes, at least {GRANULE}",
-    "min_objects": f"min_objects is a whole number from 1 to what {LARGEST_SPAN_SLICES} slices hold of the largest block",
+    "min_objects": "min_objects is a whole number from 1 to what the longest span holds of the largest block",
     "max_waste": "max_waste is a fraction above 0, at most 1",
     "waste": "a class above linear_max may waste more of a block than max_waste",
 }
@@ -70,6 +70,7 @@ class TableError(ValueError):
     """A size-class table breaks a rule; the message reads ``file:line: rule``, perhaps with a detail behind it."""
 
     def __init__(self, message: str, line: int, rule: str) -> None:
+        """An error with its ``message``, for the broken ``rule`` at ``line``."""
         super().__init__(message)
         self.line = line
         self.rule = rule
@@ -113,7 +114,7 @@ class _Source:
     text: str
 
     def line_of(self, key: str, section: str = "") -> int:
-        """The line of ``key = ...`` in ``section``, or of the header ``[key]``; 1 where it does not stand in the file."""
+        """The line of ``key = ...`` in ``section``, or of the header ``[key]``; 1 where there is none."""
         header = re.compile(r"^\s*\[\s*([\w-]+)\s*\]")
         pattern = re.compile(rf"^\s*{re.escape(key)}\s*=")
         now = ""
@@ -231,7 +232,9 @@ def _explicit(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]
     _unknown_key(source, section, "classes", ("sizes", "linear_max"))
     sizes = section.get("sizes")
     if not isinstance(sizes, list) or not sizes:
-        raise source.error(source.line_of("sizes", "classes") if sizes is not None else source.line_of("classes"), "sizes")
+        raise source.error(
+            source.line_of("sizes", "classes") if sizes is not None else source.line_of("classes"), "sizes"
+        )
     previous = 0
     for index, size in enumerate(sizes):
         line = source.line_of_item("sizes", index)

@@ -1,4 +1,4 @@
-"""A table of size classes that a process reads when it starts: the loader agrees with size_table.py, and serves programs."""
+"""A table of size classes that a process reads when it starts: the loader agrees with size_table.py."""
 
 from __future__ import annotations
 
@@ -42,8 +42,12 @@ def check_agreement(probe: ModuleType, text: str) -> None:
 # ---- agreement
 
 NUMBERS = st.one_of(
-    st.sampled_from(["16", "32", "48", "256", "512", "4096", "32768", "65536", "0", "-16", "8", "1.5", "0.1112", "1", "0.5"]),
-    st.sampled_from(["true", "nan", '"16"', "'x'", "016", "1.", "", "+16", "0.0", "1.0", "-0.5", "999999999999999999999"]),
+    st.sampled_from(
+        ["16", "32", "48", "256", "512", "4096", "32768", "65536", "0", "-16", "8", "1.5", "0.1112", "1", "0.5"]
+    ),
+    st.sampled_from(
+        ["true", "nan", '"16"', "'x'", "016", "1.", "", "+16", "0.0", "1.0", "-0.5", "999999999999999999999"]
+    ),
     st.integers(-5, 70000).map(str),
 )
 KEYS = st.sampled_from(["linear_step", "linear_max", "per_doubling", "max_small", "min_objects", "max_waste", "other"])
@@ -96,7 +100,9 @@ def test_agrees_on_nearly_valid_tables(probe: ModuleType, data: st.DataObject) -
     objects=st.integers(1, 70),
     waste=st.floats(0.01, 1).map(lambda f: f"{f:.6f}"),
 )
-def test_agrees_on_formulas(probe: ModuleType, step: int, linear: int, per: int, top: int, objects: int, waste: str) -> None:
+def test_agrees_on_formulas(
+    probe: ModuleType, step: int, linear: int, per: int, top: int, objects: int, waste: str
+) -> None:
     text = (
         f"[generate]\nlinear_step = {step}\nlinear_max = {1 << linear}\nper_doubling = {per}\nmax_small = {1 << top}\n"
         f"[spans]\nmin_objects = {objects}\n[limits]\nmax_waste = {waste}\n"
@@ -140,9 +146,7 @@ print([libc.malloc_usable_size(libc.malloc(n)) for n in (1, 33, 513, 1009, 9999,
 
 
 def usable(options: str) -> tuple[list[int], str]:
-    done = run(
-        [sys.executable, "-c", PROGRAM], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options}
-    )
+    done = run([sys.executable, "-c", PROGRAM], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options})
     assert done.returncode == 0, done.stderr
     return [int(n) for n in re.findall(r"\d+", done.stdout)], done.stderr
 
@@ -159,7 +163,10 @@ def test_a_process_uses_the_table(tmp_path: Path) -> None:
     [
         ("[classes]\nsizes = [\n 16,\n 32,\n 40]\n", f":5: {RULES['multiple']}"),
         ("[classes]\nsizes = [16,\n 32,\n 32]\n", f":4: {RULES['ascending']}"),
-        ("[classes]\nsizes = [16, 512]\n[limits]\nmax_waste = 0.1\n[spans]\nmin_objects = 5000\n", f":6: {RULES['min_objects']}"),
+        (
+            "[classes]\nsizes = [16, 512]\n[limits]\nmax_waste = 0.1\n[spans]\nmin_objects = 5000\n",
+            f":6: {RULES['min_objects']}",
+        ),
         ("classes = 3", f":1: {RULES['section']}"),
         ("#" * 40000, "longer than 32 KiB"),
     ],
@@ -183,10 +190,19 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_children_inherit_it(tmp_path: Path) -> None:
     options = f"config={table_file(tmp_path, SIZES_SMALL)}"
-    fork = PROGRAM + "\nimport os\npid = os.fork()\nif pid == 0:\n    print(libc.malloc_usable_size(libc.malloc(1009)), flush=True)\n    os._exit(0)\nos.waitpid(pid, 0)"
+    fork = f"""{PROGRAM}
+import os
+pid = os.fork()
+if pid == 0:
+    print(libc.malloc_usable_size(libc.malloc(1009)), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)"""
     done = run([sys.executable, "-c", fork], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options})
     assert "2048" in done.stdout.splitlines()
-    shell = run(["sh", "-c", f"{sys.executable} -c '{PROGRAM}'"], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options})
+    shell = run(
+        ["sh", "-c", f"{sys.executable} -c '{PROGRAM}'"],
+        environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options},
+    )
     assert "[16, 64, 1008, 2048" in shell.stdout
 
 
@@ -198,17 +214,22 @@ TABLES = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("clause", ["calloc_zeroes", "alignments", "resizing", "family", "errno_kept"])
 def test_semantics_with_another_table(tmp_path: Path, clause: str) -> None:
-    done = run([driver("semantics", PLAIN), clause], environment=environment_of(PLAIN, f"config={table_file(tmp_path, ODD)}"))
+    done = run(
+        [driver("semantics", PLAIN), clause], environment=environment_of(PLAIN, f"config={table_file(tmp_path, ODD)}")
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{clause}: fine\n", "")
 
 
 @TABLES
-@pytest.mark.parametrize(("mode", "threads", "operations"), [("churn", 4, 50_000), ("classes", 1, 50_000), ("fork", 4, 10)])
+@pytest.mark.parametrize(
+    ("mode", "threads", "operations"), [("churn", 4, 50_000), ("classes", 1, 50_000), ("fork", 4, 10)]
+)
 def test_stress_with_another_table(tmp_path: Path, sizes: list[int], mode: str, threads: int, operations: int) -> None:
     options = f"config={table_file(tmp_path, sizes)}"
     for flavour in (PLAIN, ASAN):
         done = run(
-            [driver("stress", flavour), mode, str(threads), str(operations), "1"], environment=environment_of(flavour, options)
+            [driver("stress", flavour), mode, str(threads), str(operations), "1"],
+            environment=environment_of(flavour, options),
         )
         assert done.returncode == 0 and "fine" in done.stdout, done.stdout + done.stderr
         assert "rtmalloc:" not in done.stderr, done.stderr
