@@ -35,6 +35,8 @@ from rtmalloc.core.options cimport (
 )
 from rtmalloc.core.pagemap cimport BIN_BYTES
 from rtmalloc.core.size_class cimport RT_MAX_SMALL
+from rtmalloc.core.profile cimport ProfileBucket
+from rtmalloc.core.profile_file cimport profile_write
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.stats cimport RT_STATS_NAME_COUNT, ClassStats, Stats, rt_stats_names, stats_print
 from rtmalloc.core.thread cimport allocator, allocator_open
@@ -72,8 +74,10 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
 
 cdef destructor_void library_unload() noexcept nogil:
     # Nothing is torn down: frees arrive until the very end.
-    if allocator().ready and allocator().store.options.value[RT_OPTION_stats_at_exit]:
-        stats_print(allocator())
+    if allocator().ready:
+        if allocator().store.options.value[RT_OPTION_stats_at_exit]:
+            stats_print(allocator())
+        profile_write(&allocator().store.profile)
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -196,6 +200,36 @@ def size_classes():
 def largest_small():
     """Bytes of the largest small class that this build has room for."""
     return RT_MAX_SMALL
+
+
+def profile_start(every):
+    """Begin a recording that follows one request in ``every``; False when there is no memory for it."""
+    return bool(api().profile_start(every))
+
+
+def profile_stop():
+    """End the recording; what it counted can still be read."""
+    api().profile_stop()
+
+
+def profile_read():
+    """(recording, every, milliseconds), the small and the large buckets of the profile, as docs/profiles.md has them."""
+    cdef uint64_t state[5]
+    cdef uint64_t large[3]
+    cdef ProfileBucket b
+    cdef uint32_t i
+    api().profile_state(state)
+    small = []
+    for i in range(state[3]):
+        if api().profile_small(i, &b):
+            small.append(
+                (i * 16, b.samples, b.requests, b.bytes, b.live, b.live_bytes, b.life, b.byte_life)
+            )
+    found = []
+    for i in range(state[4]):
+        if api().profile_large(i, large):
+            found.append((large[0], large[1], large[2]))
+    return (bool(state[0]), state[1], state[2]), small, found
 
 
 def option_table():

@@ -27,6 +27,11 @@ typedef struct {
     const char *(*location)(void);                 /* path of the file that this code was loaded from */
     uint32_t (*class_size)(uint32_t number);       /* bytes of a small class, 0 when there is none of that number */
     const char *(*table_name)(void);               /* the file that the size classes were read from; "" = built in */
+    int (*profile_start)(uint32_t every);          /* 0 when there is no memory for it */
+    void (*profile_stop)(void);
+    void (*profile_state)(uint64_t *state);        /* recording (0, 1), every, milliseconds, bucket counts small, large */
+    int (*profile_small)(uint32_t i, void *bucket);    /* struct ProfileBucket of up to 16 * i bytes; 0 when it is empty */
+    int (*profile_large)(uint32_t i, uint64_t *bucket); /* least size, requests, bytes; 0 when it is empty */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

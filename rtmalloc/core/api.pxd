@@ -1,10 +1,15 @@
 # The table of calls that the preload library exports and the Python face uses (api.h).
-from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc, rt_trim
 from rtmalloc.core.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_set
-from rtmalloc.core.options cimport OPTION_UNKNOWN, RT_OPTION_COUNT, option_set
+from rtmalloc.core.options cimport (
+    OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every, Options, option_set,
+)
+from rtmalloc.core.profile cimport (
+    PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large, profile_start,
+    profile_stop,
+)
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
 from rtmalloc.core.table_file cimport rt_table_name
@@ -31,6 +36,11 @@ cdef extern from "api.h" nogil:
         const char* (*location)() noexcept nogil
         uint32_t (*class_size)(uint32_t) noexcept nogil
         const char* (*table_name)() noexcept nogil
+        int (*profile_start)(uint32_t) noexcept nogil
+        void (*profile_stop)() noexcept nogil
+        void (*profile_state)(uint64_t*) noexcept nogil
+        int (*profile_small)(uint32_t, void*) noexcept nogil
+        int (*profile_large)(uint32_t, uint64_t*) noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -51,9 +61,14 @@ cdef inline void api_stats(void* stats, void* classes) noexcept nogil:
 
 
 cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
+    cdef Options* options = &allocator().store.options
     if number < 0 or number >= RT_OPTION_COUNT:
         return OPTION_UNKNOWN
-    return option_set(&allocator().store.options, number, value)
+    if number == RT_OPTION_profile and value == 1 and options.value[RT_OPTION_profile] == 0:
+        return 0 if api_profile_start(<uint32_t>options.value[RT_OPTION_profile_every]) else OPTION_OUT_OF_RANGE
+    if number == RT_OPTION_profile and value == 0:
+        api_profile_stop()
+    return option_set(options, number, value)
 
 
 cdef inline int64_t api_option_get(int number) noexcept nogil:
@@ -80,6 +95,35 @@ cdef inline const char* api_table_name() noexcept nogil:
     return rt_table_name
 
 
+cdef inline int api_profile_start(uint32_t every) noexcept nogil:
+    if not allocator_open() or not profile_start(&allocator().store.profile, every):
+        return 0
+    allocator().store.options.value[RT_OPTION_profile] = 1
+    return 1
+
+
+cdef inline void api_profile_stop() noexcept nogil:
+    profile_stop(&allocator().store.profile)
+    allocator().store.options.value[RT_OPTION_profile] = 0
+
+
+cdef inline void api_profile_state(uint64_t* state) noexcept nogil:
+    cdef Profile* p = &allocator().store.profile
+    state[0] = p.recording != 0
+    state[1] = p.every
+    state[2] = profile_now(p) if p.tables != NULL else 0
+    state[3] = PROFILE_SMALL
+    state[4] = PROFILE_LARGE
+
+
+cdef inline int api_profile_small(uint32_t i, void* bucket) noexcept nogil:
+    return profile_read(&allocator().store.profile, i, <ProfileBucket*>bucket)
+
+
+cdef inline int api_profile_large(uint32_t i, uint64_t* bucket) noexcept nogil:
+    return profile_read_large(&allocator().store.profile, i, bucket)
+
+
 cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
     # This library's own table, filled in by its first use.
     cdef rt_api* a = &rt_api_own
@@ -99,6 +143,11 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.location = api_location
         a.class_size = api_class_size
         a.table_name = api_table_name
+        a.profile_start = api_profile_start
+        a.profile_stop = api_profile_stop
+        a.profile_state = api_profile_state
+        a.profile_small = api_profile_small
+        a.profile_large = api_profile_large
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

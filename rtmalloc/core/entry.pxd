@@ -18,12 +18,16 @@ from rtmalloc.core.large cimport (
     large_to_giant, large_zero,
 )
 from rtmalloc.core.options cimport RT_OPTION_remap_kib
-from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
+from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice
+from rtmalloc.core.profile cimport profile_block_bytes, profile_give, profile_note_large
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
+from rtmalloc.core.sample cimport (
+    heap_beat_begin, heap_beat_break, heap_free_chosen, heap_sample_begin, heap_take_fence,
+)
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
 from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_largest, rt_class_size
 from rtmalloc.core.span cimport Span
@@ -110,7 +114,10 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         length //= 2
     rt_store_relaxed_u64(&h.ticked_at, now)
     h.beat_length = length
-    h.beat = length
+    heap_beat_break(h)
+    if unlikely(h.recording != rt_load_relaxed_u32(&h.store.profile.recording)):
+        heap_sample_begin(h)
+    heap_beat_begin(h, length)
     h.counters.ticks += 1
     if h.flush_seen != rt_load_relaxed_u32(&h.store.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&h.store.flush_epoch)
@@ -122,6 +129,13 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
             heap_reclaim_lost(allocator())
     purge_tick(h.store, &allocator().purge, h, now)
     background_tick(&allocator().background, h.store, &allocator().purge)
+
+
+cdef inline void heap_beats(Heap* h, int32_t beats) noexcept nogil:
+    # Slow paths count too. They count apart from the fast one, which alone counts the frees into bins (sample.pxd).
+    h.beat_rest -= beats
+    if unlikely(h.beat_rest + h.beat < 0):
+        heap_tick(h)
 
 
 cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
@@ -136,8 +150,9 @@ cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
     return purge_everything(store, &allocator().purge, h)
 
 
-cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:
-    # An object of a real heap, whatever it takes.
+cdef inline void* heap_malloc(Heap* h, size_t bytes, uint32_t most) noexcept nogil:
+    # An object of a real heap for a small request, whatever it takes.
+    cdef uint32_t class_ = class_of_size(bytes)
     cdef Bin* b = &h.bins[class_]
     cdef void* p = b.head
     if p != NULL:
@@ -145,14 +160,14 @@ cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept 
         b.head = (<void**>p)[0]
         b.room += 1
         return p
-    h.beat -= REFILL_BEATS
-    if h.beat < 0:
-        heap_tick(h)
-        # The tick may have flushed, never filled.
-    p = heap_refill(h, class_, most)
+    if h.sources[class_].fence != NULL:
+        return heap_take_fence(h, class_, bytes)
+    heap_beats(h, REFILL_BEATS)
+    # The tick may have flushed, never filled.
+    p = heap_refill(h, class_, bytes, most)
     if unlikely(p == NULL):
         memory_rescue(h)
-        p = heap_refill(h, class_, most)
+        p = heap_refill(h, class_, bytes, most)
         if p == NULL:
             rt_set_errno(ENOMEM)
     return p
@@ -165,7 +180,7 @@ cdef inline cold_pointer malloc_late(size_t bytes, bint* zeroed) noexcept nogil:
     if h == NULL:
         rt_set_errno(ENOMEM)
         return NULL
-    p = heap_malloc(h, class_of_size(bytes), REFILL_ALL)
+    p = heap_malloc(h, bytes, REFILL_ALL)
     zeroed[0] = h.last_zeroed
     late_heap_drop()
     return p
@@ -181,7 +196,7 @@ cdef inline slow_pointer malloc_slow(size_t bytes) noexcept nogil:
         h = <Heap*>thread_heap_open()
         if h == NULL:
             return malloc_late(bytes, &zeroed)
-    return heap_malloc(h, class_of_size(bytes), REFILL_ALL)
+    return heap_malloc(h, bytes, REFILL_ALL)
 
 
 cdef inline slow_pointer malloc_large(size_t bytes) noexcept nogil:
@@ -200,10 +215,9 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
     if bytes > RT_LARGEST_REQUEST or not allocator_open():
         rt_set_errno(ENOMEM)
         return NULL
+    profile_note_large(&a.store.profile, bytes)
     if heap_is_real(h):
-        h.beat -= REFILL_BEATS
-        if h.beat < 0:
-            heap_tick(h)
+        heap_beats(h, REFILL_BEATS)
     else:
         h = NULL
     for attempt in range(2):
@@ -227,10 +241,13 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
 # ---- free's slow paths
 
 cdef inline slow_void free_beat(void* p, Bin* b) noexcept nogil:
-    # The heartbeat: the object is put away as usual, then the tick.
-    (<void**>p)[0] = b.head
-    b.head = p
-    heap_tick(thread_heap())
+    # The heartbeat: the object is put away, then comes the tick, or another stretch until it.
+    cdef Heap* h = thread_heap()
+    heap_free_chosen(h, b, p)
+    if h.beat_rest > 0:
+        heap_beat_begin(h, h.beat_rest)
+    else:
+        heap_tick(h)
 
 
 cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
@@ -239,9 +256,7 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     b.room += 1
     if not batch_takes(&h.sources[class_].excess, p):
         heap_free_excess(h, p, class_)
-    h.beat -= 1
-    if unlikely(h.beat < 0):
-        heap_tick(h)
+    heap_beats(h, 1)
 
 
 cdef inline slow_void free_outside(void* p) noexcept nogil:
@@ -251,15 +266,23 @@ cdef inline slow_void free_outside(void* p) noexcept nogil:
     complain_of_pointer(b"free", p, b"not a block of this allocator")
 
 
+cdef inline slow_void free_sampled(void* p) noexcept nogil:
+    # A small object that the profile follows.
+    cdef Store* store = &allocator().store
+    cdef int wrong = profile_give(&store.profile, &store.arena, p)
+    if wrong == 1:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    if wrong:
+        complain_of_pointer(b"free", p, b"double free")
+
+
 cdef inline slow_void free_other(void* p) noexcept nogil:
     # In the arena, but not a small object of the calling thread: first the quick path of remote frees, without a frame.
     cdef Heap* h = thread_heap()
     if unlikely(not heap_takes_remote(h, p)):
         free_foreign(p)
         return
-    h.beat -= 1
-    if unlikely(h.beat < 0):
-        heap_tick(h)
+    heap_beats(h, 1)
 
 
 cdef inline slow_void free_foreign(void* p) noexcept nogil:
@@ -275,9 +298,10 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
         if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
         if heap_is_real(h):
-            h.beat -= REFILL_BEATS
-            if h.beat < 0:
-                heap_tick(h)
+            heap_beats(h, REFILL_BEATS)
+        return
+    if tag_code(tag) == TAG_SAMPLED:
+        free_sampled(p)
         return
     if tag_code(tag) == 0:
         complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
@@ -292,9 +316,7 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
             span_put(&a.store, NULL, &batch)
             return
     heap_free_remote(h, p, s, object_, tag_class(tag))
-    h.beat -= 1
-    if unlikely(h.beat < 0):
-        heap_tick(h)
+    heap_beats(h, 1)
 
 
 # ---- the family
@@ -309,6 +331,8 @@ cdef inline size_t block_bytes(const void* p) noexcept nogil:
     code = tag_code(tag_of_slice(a, slice))
     if code == TAG_LARGE:
         return large_bytes(&allocator().store, <uint32_t>slice)
+    if code == TAG_SAMPLED:
+        return profile_block_bytes(a, p)
     return rt_class_size[code // BIN_BYTES]
 
 
@@ -330,7 +354,7 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
         if h == NULL:
             p = malloc_late(bytes, &zeroed)
         else:
-            p = heap_malloc(h, class_of_size(bytes), 1)
+            p = heap_malloc(h, bytes, 1)
             zeroed = h.last_zeroed
     if p != NULL and not zeroed:
         memset(p, 0, bytes)
@@ -410,7 +434,7 @@ cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
         return realloc_large(p, slice, bytes)
     if code == 0:
         complain_of_pointer(b"realloc", p, b"no block is allocated there (freed before?)")
-    before = rt_class_size[code // BIN_BYTES]
+    before = rt_class_size[code // BIN_BYTES] if code < BIN_END else profile_block_bytes(&a.store.arena, p)
     if bytes <= before and (before <= SHRINK_KEEP or bytes > before // 2):
         return p
     return realloc_move(p, before, bytes)

@@ -19,6 +19,7 @@ from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner, tag_set
 from rtmalloc.core.object cimport Batch, batch_begin, object_locate
 from rtmalloc.core.remote cimport span_put
+from rtmalloc.core.profile cimport profile_fork_child
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.platform cimport rt_os_thread_id
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
@@ -44,6 +45,7 @@ cdef inline void fork_prepare() noexcept nogil:
         lock_take(&(<Heap*>a.store.heaps[i]).lock)
     for i in range(CLASSES_MOST):
         lock_take(&a.store.central[i].lock)
+    lock_take(&a.store.profile.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_take(&a.store.transfer.lists[i].lock)
     lock_take(&a.store.arena.pages.lock)
@@ -58,6 +60,7 @@ cdef inline void fork_parent() noexcept nogil:
     lock_drop(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_drop(&a.store.transfer.lists[i].lock)
+    lock_drop(&a.store.profile.lock)
     for i in range(CLASSES_MOST):
         lock_drop(&a.store.central[i].lock)
     for i in range(1, a.store.heap_count + 1):
@@ -120,12 +123,16 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
     cdef uint64_t slice
     cdef void* p
     cdef void* rest
+    cdef bint fenced
     cdef Span* s
     cdef Batch batch
     for c in range(1, rt_class_count):
         p = h.bins[c].head
         h.bins[c].head = NULL
-        while p != NULL:
+        while p != NULL or h.sources[c].fence != NULL:
+            fenced = p == NULL
+            if fenced:
+                p = h.sources[c].fence
             slice = arena_slice_of(&a.store.arena, p)
             if slice >= rt_load_relaxed_u64(&a.store.arena.slice_count) or tag_class(tag_of_slice(&a.store.arena, slice)) != c:
                 break
@@ -136,6 +143,8 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
             if rt_load_relaxed_u64(&batch.span.bits[batch.word]) & batch.mask:
                 break
             rest = (<void**>p)[0]
+            if fenced:
+                h.sources[c].fence = (<void**>p)[1]
             span_put(&a.store, NULL, &batch)
             p = rest
 
@@ -164,6 +173,7 @@ cdef inline void fork_child() noexcept nogil:
     lock_renew(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_renew(&a.store.transfer.lists[i].lock)
+    lock_renew(&a.store.profile.lock)
     for i in range(CLASSES_MOST):
         lock_renew(&a.store.central[i].lock)
     for i in range(1, a.store.heap_count + 1):
@@ -172,6 +182,7 @@ cdef inline void fork_child() noexcept nogil:
     lock_renew(&a.purge.lock)
     lock_renew(&a.late_lock)
     lock_renew(&a.opening)
+    profile_fork_child(&a.store.profile)
     # The background thread stayed behind; the next tick starts one here.
     a.background.state = BACKGROUND_NONE
     if mine != NULL:

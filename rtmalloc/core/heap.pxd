@@ -41,6 +41,12 @@ cdef struct Source:
     uint16_t limit             # most objects that the options let the bin hold; 0 = to be worked out
     bint dry                   # the last refill has left no own span with free objects
     Batch excess               # freed objects on their way to their span
+    void* fence                # the object at which the bin looks empty, for the profile's sake (sample.pxd), or NULL
+
+cdef struct Sampler:
+    # Chooses one of every N entries (sample.pxd).
+    uint32_t left              # entries until the chosen one, which counts
+    uint32_t place             # 0..N-1: which one of its N it is
 
 cdef struct HeapCounters:
     uint64_t refill_current    # refills served by the current span ...
@@ -61,7 +67,7 @@ cdef struct HeapCounters:
 cdef struct Heap:
     # -- the line that every malloc and free reads
     uint32_t tag_base          # own id << 11: tag - tag_base is the bin's offset if the object is ours
-    int32_t beat               # frees until the next tick (a refill counts as several)
+    int32_t beat               # frees into bins until the slow path is to look: at the next tick, or at a chosen free
     Store* store
     uint32_t id                # 1..65535
     uint32_t live              # 1 while a thread has it
@@ -89,6 +95,11 @@ cdef struct Heap:
     uint32_t tid               # of the thread that has it (this and the next: under the allocator's heaps_lock)
     uint32_t life              # counts the threads that have had it
     uint32_t steal             # class that gives up bin capacity next
+    int32_t beat_rest          # beats until the next tick beyond those that `beat` counts
+    uint32_t recording         # of the profile (profile.pxd) that this heap takes part in; 0 = none
+    Sampler sample_freed       # among objects that frees put into bins, beyond those that `beat` counts
+    Sampler sample_fetched     # among objects that refills put there
+    uint64_t sample_seed
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
 

@@ -26,6 +26,8 @@ cdef extern from "options.h" nogil:
         RT_OPTION_python
         RT_OPTION_stats_at_exit
         RT_OPTION_remap_kib
+        RT_OPTION_profile
+        RT_OPTION_profile_every
         RT_OPTION_COUNT
     ctypedef struct rt_option_spec:
         const char* name

@@ -4,6 +4,7 @@
 #     code = 0                        free slice, or inside a large block
 #          = class * 16               small class: the byte offset of the class's bin, hence the factor
 #          = TAG_LARGE                first slice of a large block
+#          = TAG_SAMPLED              small objects that the profile follows, of any class (profile.pxd); nobody's
 #
 # All slices of a span carry the same tag. A read without a lock may be stale in the owner part only: the class cannot
 # change while an object of the span is live. A thread may take a span for its own that was evicted from it a moment ago
@@ -18,6 +19,7 @@ cdef enum:
     TAG_OWNER_SHIFT = 11
     TAG_CODE_MASK = 2047
     TAG_LARGE = 2016            # 126 * 16
+    TAG_SAMPLED = 2032          # 127 * 16
     BIN_BYTES = 16              # sizeof(Bin): the distance of two class codes
     BIN_END = 2016              # first code that is no small class
 

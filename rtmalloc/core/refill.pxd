@@ -16,6 +16,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
+from rtmalloc.core.sample cimport heap_sample_fetched
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
@@ -238,9 +239,9 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     return got
 
 
-cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:
+cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uint32_t most) noexcept nogil:
     # Fill the empty bin of a class and return one object more; NULL when there is no memory. `most` bounds the number of
-    # objects (calloc asks for single ones, to know whether they are zero).
+    # objects (calloc asks for single ones, to know whether they are zero); `bytes` is what was asked for.
     cdef Bin* b = &h.bins[class_]
     cdef Source* source = &h.sources[class_]
     cdef void* chain = NULL
@@ -269,6 +270,8 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) no
     # `first` goes to the caller: the bin has the others.
     b.head = chain
     b.room = <int32_t>b.max_length - <int32_t>(got - 1)
+    if h.recording:
+        return heap_sample_fetched(h, class_, bytes, first, got)
     return first
 
 
@@ -306,16 +309,27 @@ cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogi
     cdef Bin* b = &h.bins[class_]
     cdef Source* source = &h.sources[class_]
     cdef void** link = &b.head
+    cdef void** fence = &source.fence
     cdef void* p
+    cdef void* below
     cdef void* rest
     cdef int32_t i
     for i in range(keep):
-        if link[0] == NULL:
+        if link[0] != NULL:
+            link = <void**>link[0]
+        elif fence[0] != NULL:
+            link = <void**>fence[0]
+            fence = &link[1]
+        else:
             return
-        link = <void**>link[0]
     p = link[0]
     link[0] = NULL
-    while p != NULL:
+    below = fence[0]
+    fence[0] = NULL
+    while p != NULL or below != NULL:
+        if p == NULL:
+            p = below
+            below = (<void**>p)[1]
         rest = (<void**>p)[0]
         b.room += 1
         heap_free_excess(h, p, class_)

@@ -60,7 +60,8 @@ cdef struct Span:
     Span* sibling
     Span* previous
     uint64_t returned          # bit p = page p of the span was given back and none of it drawn since (page_return.pxd)
-    uint64_t padding_c[2]
+    void* records              # of a slab of the profile: what is known of its objects (profile.pxd)
+    uint64_t padding_c
 
 
 cdef inline uint64_t reciprocal_of(uint32_t size) noexcept nogil:

@@ -11,7 +11,7 @@ from rtmalloc.core.complain cimport COMPLAINT_BYTES, text_append, text_append_nu
 from rtmalloc.core.heap cimport Heap, HeapCounters
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.page_heap cimport page_heap_opened
-from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice, tag_owner
+from rtmalloc.core.pagemap cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice, tag_owner
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
@@ -83,6 +83,8 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
         class_ = tag_class(tag)
         if tag_code(tag) == TAG_LARGE:
             st.large_blocks += 1
+            st.allocated += <uint64_t>s.slices << RT_SLICE_SHIFT
+        elif tag_code(tag) == TAG_SAMPLED and rt_load_relaxed_u32(&s.index) == slice:
             st.allocated += <uint64_t>s.slices << RT_SLICE_SHIFT
         elif 0 < class_ < rt_class_count and rt_load_relaxed_u32(&s.index) == slice:
             objects = rt_load_relaxed_u16(&s.objects)

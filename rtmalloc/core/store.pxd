@@ -10,6 +10,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.options cimport Options, RT_OPTION_transfer_kib
 from rtmalloc.core.page_heap cimport SLICE_NONE, page_heap_dirty_in, page_heap_give, page_heap_take
 from rtmalloc.core.pagemap cimport tag_make, tag_of_slice, tag_set
+from rtmalloc.core.profile cimport Profile
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport (
@@ -28,6 +29,7 @@ cdef struct Store:
     TransferCache transfer
     Central central[CLASSES_MOST]
     Options options
+    Profile profile
     uint32_t heap_count        # ids 1..heap_count have a heap; grows under the allocator's heaps_lock
     uint32_t mail_cursor       # the heap whose mail was looked at last
     void** heaps               # [heap_limit + 1] Heap* by id (heap.pxd); set once per id

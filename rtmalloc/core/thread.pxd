@@ -11,14 +11,17 @@ from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
 from rtmalloc.core.options cimport (
-    PATH_BYTES, RT_OPTION_epoch_ms, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
+    PATH_BYTES, RT_OPTION_epoch_ms, RT_OPTION_profile, RT_OPTION_profile_every, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
 )
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
+from rtmalloc.core.profile cimport profile_start
+from rtmalloc.core.profile_file cimport profile_file_open
 from rtmalloc.core.purge cimport Purge
 from rtmalloc.core.refill cimport heap_flush
 from rtmalloc.core.remote cimport mail_read
 from rtmalloc.core.size_class cimport rt_class_count
+from rtmalloc.core.sample cimport heap_beat_begin, heap_sample_begin
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon
 from rtmalloc.core.table_file cimport table_load, table_seal
@@ -84,6 +87,8 @@ cdef inline cold_void options_from_environment(Allocator* a) noexcept nogil:
         text = getenv(b"RTMALLOC_OPTIONS")
         if text != NULL:
             options_read(&a.store.options, text, config)
+    if profile_file_open():
+        a.store.options.value[RT_OPTION_profile] = 1
     # Once: an earlier attempt to open may have failed behind this point.
     if not a.table_read:
         a.table_read = 1
@@ -109,6 +114,8 @@ cdef inline cold_int allocator_open() noexcept nogil:
         if a.store.arena.base != NULL or arena_open(&a.store.arena):
             if a.store.heaps == NULL:
                 a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
+            if a.store.options.value[RT_OPTION_profile]:
+                profile_start(&a.store.profile, <uint32_t>a.store.options.value[RT_OPTION_profile_every])
             if a.store.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
                 rt_store_release_u32(&a.ready, 1)
                 opened = True
@@ -158,8 +165,9 @@ cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
         a.threads_started += 1
     lock_drop(&a.heaps_lock)
     if h != NULL:
-        h.beat = BEAT_MOST
         h.beat_length = BEAT_MOST
+        heap_sample_begin(h)
+        heap_beat_begin(h, BEAT_MOST)
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
         h.remote_room = a.store.options.value[RT_OPTION_remote_kib] * 1024
         h.epoch_at = rt_os_clock_ms() + a.store.options.value[RT_OPTION_epoch_ms]
