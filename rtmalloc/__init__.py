@@ -36,7 +36,7 @@ _LATER = {
     "verify": "_verify",
 }
 
-_SUBMODULES = ("numpy", "prometheus")
+_SUBMODULES = ("numpy", "profile", "prometheus")
 
 __all__ = [
     "ClassStats",
@@ -62,7 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Fetch a public name from the module that has it, once; ``rtmalloc.numpy`` and ``rtmalloc.prometheus`` too."""
+    """Fetch a public name from the module that has it, once; the modules of _SUBMODULES too."""
     if name not in _LATER and name not in _SUBMODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

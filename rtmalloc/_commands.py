@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from rtmalloc import __version__, _core, _doctor, _environment_lines, _launch, _options, _stats_file
+from rtmalloc import __version__, _core, _doctor, _environment_lines, _launch, _options, _profile_commands, _stats_file
 from rtmalloc._library import library_path
 from rtmalloc._stats import Stats
 
@@ -23,7 +23,9 @@ def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise _launch.LaunchError("run: which program? `rtmalloc run -- command arguments...`", _launch.EXIT_USAGE)
-    _launch.launch_command(command, children=not arguments.no_children, config=arguments.config)
+    _launch.launch_command(
+        command, children=not arguments.no_children, config=arguments.config, profile=arguments.profile
+    )
 
 
 def _env(arguments: argparse.Namespace) -> int:
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="start any program on rtmalloc")
     run.add_argument("--no-children", action="store_true", help="programs that it starts are not on rtmalloc")
     run.add_argument("--config", metavar="FILE", help="a table of size classes for it (docs/profiles.md)")
+    run.add_argument("--profile", metavar="DIRECTORY", help="record requested sizes; each process writes a file there")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- command ...", help="the program, its arguments")
     run.set_defaults(run=_run)
 
@@ -117,6 +120,8 @@ def parser() -> argparse.ArgumentParser:
     options = commands.add_parser("options", help="list the options for RTMALLOC_OPTIONS and configure()")
     options.add_argument("--markdown", action="store_true", help="as a table for documentation")
     options.set_defaults(run=_options_command)
+
+    _profile_commands.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
 
     stats = commands.add_parser("stats", help="statistics of a process that called rtmalloc.stats_file()")
     stats.add_argument("pid", type=int, help="process id")

@@ -25,6 +25,9 @@ MARKER = "RTMALLOC_LAUNCHED"
 NO_CHILDREN = "RTMALLOC_NO_CHILDREN"
 """Asks the preload library to take itself out of the environment, so that children do not inherit it."""
 
+PROFILE = "RTMALLOC_PROFILE"
+"""Names the directory to which a process writes the sizes that it asked for (docs/profiles.md)."""
+
 LAUNCHER_OPTIONS = {"background_thread": 1}
 """Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
 allocator, so only a thread can give its memory back."""
@@ -75,13 +78,16 @@ def options_value(given: str) -> str:
     return ",".join([*defaults, given] if given else defaults)
 
 
-def environment(base: Mapping[str, str], *, children: bool = True, config: str | None = None) -> dict[str, str]:
+def environment(
+    base: Mapping[str, str], *, children: bool = True, config: str | None = None, profile: str | None = None
+) -> dict[str, str]:
     """The environment in which a program runs on rtmalloc.
 
     Args:
         base: to start from. ``RTMALLOC=0`` in it leaves it as it is.
         children: whether the programs that it starts do as well.
         config: a file with a table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
+        profile: a directory to which every process writes the sizes that it asked for.
 
     Raises:
         LaunchError: when the library is missing.
@@ -96,6 +102,8 @@ def environment(base: Mapping[str, str], *, children: bool = True, config: str |
             raise LaunchError(f"{config}: {_option_text.VARIABLE} cannot hold a path with a comma", EXIT_USAGE)
         # Absolute, for programs that change their directory and start others. The last one counts.
         given = ",".join(filter(None, [given, f"{_option_text.CONFIG}={os.path.abspath(config)}"]))
+    if profile is not None:
+        env[PROFILE] = os.path.abspath(profile)
     env[_option_text.VARIABLE] = options_value(given)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
@@ -179,20 +187,23 @@ def launch_python(arguments: Sequence[str]) -> NoReturn:
     _execute(sys.executable, [sys.executable, *flags, *arguments], env)
 
 
-def launch_command(command: Sequence[str], *, children: bool = True, config: str | None = None) -> NoReturn:
+def launch_command(
+    command: Sequence[str], *, children: bool = True, config: str | None = None, profile: str | None = None
+) -> NoReturn:
     """Become any program, on the preload library.
 
     Args:
         command: the program, looked up in ``PATH`` as a shell does, and its arguments.
         children: whether the programs that it starts run on rtmalloc too.
         config: a file with a table of size classes for it.
+        profile: a directory to which it writes the sizes that it asked for.
 
     Raises:
         LaunchError: when there is no such program, or nothing can be preloaded into it.
     """
     path = find_program(command[0])
     refuse_if_not_preloadable(path)
-    _execute(path, command, environment(os.environ, children=children, config=config))
+    _execute(path, command, environment(os.environ, children=children, config=config, profile=profile))
 
 
 def find_program(name: str) -> str:

@@ -15,7 +15,7 @@ from rtmalloc.profile import Profile, ProfileError
 from rtmalloc.size_table import GRANULE, MAX_CLASSES, SLICE_LEAST, SizeTable
 
 KEEP = tuple(64 << n for n in range(7))
-"""Sizes that every table gets: 64 bytes to 4 KiB, what aligned_alloc and posix_memalign ask for (cache line to page)."""
+"""Sizes that every table gets: 64 bytes to 4 KiB, cache line to page, as aligned_alloc and posix_memalign ask for."""
 
 LINEAR_MAX = 256
 """Bytes: the limit of waste begins above it. Below, 16-byte steps make a few percent of a block a few bytes."""

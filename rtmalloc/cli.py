@@ -9,7 +9,7 @@ import sys
 
 from rtmalloc import _launch
 
-COMMANDS = ("run", "env", "libpath", "doctor", "options", "stats")
+COMMANDS = ("run", "env", "libpath", "doctor", "options", "profile", "stats")
 """First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 

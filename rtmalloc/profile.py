@@ -252,7 +252,9 @@ def snapshot() -> Profile:
     """
     (_, every, milliseconds), small, large = _core.profile_read()
     if every == 0:
-        raise ProfileError("nothing is recorded in this process: call rtmalloc.profile.start(), or set RTMALLOC_PROFILE")
+        raise ProfileError(
+            "nothing is recorded in this process: call rtmalloc.profile.start(), or set RTMALLOC_PROFILE"
+        )
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c") else Path(sys.executable).name
     return Profile(
         milliseconds=milliseconds,

@@ -171,8 +171,10 @@ static inline uint64_t rt_os_clock_ms(void) {
 }
 
 static inline uint64_t rt_os_random(void) {
-    const uint64_t *bytes = (const uint64_t *)getauxval(AT_RANDOM);
-    return bytes ? bytes[1] : 0x9E3779B97F4A7C15u;
+    const char *bytes = (const char *)getauxval(AT_RANDOM); /* 16 of them, at any address */
+    uint64_t value = 0x9E3779B97F4A7C15u;
+    if (bytes) memcpy(&value, bytes + 8, sizeof value);
+    return value;
 }
 
 static inline uint32_t rt_os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }

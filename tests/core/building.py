@@ -26,6 +26,7 @@ CACHE = ROOT / "build" / "tests"
 SOURCES: dict[str, tuple[str, ...]] = {
     "stress": ("stress.c", "support.c", "storm.c", "lifetimes.c", "process.c"),
     "semantics": ("semantics.c", "support.c"),
+    "profile": ("profile.c",),
     "limits": ("limits.c", "support.c"),
 }
 
