@@ -85,7 +85,7 @@ def _first_smaller(largest: int, max_waste: float, keep: Sequence[int], linear_m
         size = j * GRANULE
         i = max(kept, first[j - 1])
         # Not by a formula: the rule is the very expression that size_table.py and the loader check.
-        while i < j and i * GRANULE >= linear_max and (size - i * GRANULE - 1) / size > max_waste:
+        while i < j and (size - max(i * GRANULE, linear_max) - 1) / size > max_waste:
             i += 1
         if j > 1 and i == 0 and size > GRANULE:
             i = 1  # the first class is 16 bytes

@@ -261,12 +261,14 @@ def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: 
     if not isinstance(max_waste, (int, float)) or isinstance(max_waste, bool) or not 0 < max_waste <= 1:
         raise source.error(source.line_of("max_waste", "limits"), "max_waste")
     for index, (smaller, size) in enumerate(pairwise(sizes), start=1):
-        waste = (size - smaller - 1) / size
-        if smaller >= linear_max and waste > max_waste:
+        # The unluckiest request above linear_max that this class serves.
+        least = max(smaller, linear_max) + 1
+        waste = (size - least) / size
+        if waste > max_waste:
             raise source.error(
                 source.line_of_item("sizes", index) if explicit else source.line_of("max_waste", "limits"),
                 "waste",
-                f": a request of {smaller + 1} bytes wastes {waste:.1%} of a {size}-byte block, "
+                f": a request of {least} bytes wastes {waste:.1%} of a {size}-byte block, "
                 f"and max_waste is {max_waste:.1%}",
             )
 

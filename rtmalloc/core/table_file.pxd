@@ -433,13 +433,15 @@ cdef inline cold_int table_check_waste(
 ) noexcept nogil:
     cdef const Value* v = &t.value[KEY_MAX_WASTE]
     cdef double most = 1.0
+    cdef int64_t least         # the unluckiest request above linear_max that a class serves
     cdef uint32_t i
     if v.kind != VALUE_NONE:
         if (v.kind != VALUE_WHOLE and v.kind != VALUE_FRACTION) or v.fraction <= 0 or v.fraction > 1:
             return table_fail(error, v.line, RT_RULE_max_waste)
         most = v.fraction
     for i in range(1, count):
-        if sizes[i - 1] >= linear_max and <double>(sizes[i] - sizes[i - 1] - 1) / <double>sizes[i] > most:
+        least = (sizes[i - 1] if sizes[i - 1] > linear_max else linear_max) + 1
+        if <double>(sizes[i] - least) / <double>sizes[i] > most:
             return table_fail(
                 error, t.size[i].line if t.section_line[SECTION_CLASSES] else v.line, RT_RULE_waste
             )
