@@ -37,9 +37,12 @@ def all_tables(
     for count in range(len(free) + 1):
         for chosen in combinations(free, count):
             sizes = sorted(forced | set(chosen))
-            if len(sizes) <= classes and not any(
-                any((size - n) / size > max_waste for n in range(max(smaller, linear_max) + 1, size)) for smaller, size in pairwise(sizes)
-            ):
+            unlucky = [
+                (size - n) / size > max_waste
+                for smaller, size in pairwise(sizes)
+                for n in range(max(smaller, linear_max) + 1, size)
+            ]
+            if len(sizes) <= classes and not any(unlucky):
                 yield tuple(sizes)
 
 
