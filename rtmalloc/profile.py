@@ -235,7 +235,7 @@ def start(every: int = 1024) -> None:
 
 
 def stop() -> None:
-    """End the recording. What it counted stays for :func:`snapshot`; blocks freed from now on count as still alive."""
+    """End the recording. What it counted stays for :func:`snapshot`, in which blocks freed later count as alive."""
     _core.profile_stop()
 
 

@@ -10,10 +10,11 @@ from rtmalloc.core.profile cimport (
     PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large, profile_start,
     profile_stop,
 )
+from rtmalloc.core.sample cimport heap_sample_renew
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
 from rtmalloc.core.table_file cimport rt_table_name
-from rtmalloc.core.thread cimport allocator, allocator_open
+from rtmalloc.core.thread cimport allocator, allocator_open, heap_is_real, thread_heap
 
 cdef extern from "api.h" nogil:
     enum:
@@ -99,6 +100,8 @@ cdef inline int api_profile_start(uint32_t every) noexcept nogil:
     if not allocator_open() or not profile_start(&allocator().store.profile, every):
         return 0
     allocator().store.options.value[RT_OPTION_profile] = 1
+    if heap_is_real(thread_heap()):
+        heap_sample_renew(thread_heap())
     return 1
 
 

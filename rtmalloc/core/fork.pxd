@@ -20,6 +20,7 @@ from rtmalloc.core.pagemap cimport tag_class, tag_of_slice, tag_owner, tag_set
 from rtmalloc.core.object cimport Batch, batch_begin, object_locate
 from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.profile cimport profile_fork_child
+from rtmalloc.core.sample cimport heap_sample_renew
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.platform cimport rt_os_thread_id
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
@@ -183,6 +184,8 @@ cdef inline void fork_child() noexcept nogil:
     lock_renew(&a.late_lock)
     lock_renew(&a.opening)
     profile_fork_child(&a.store.profile)
+    if mine != NULL:
+        heap_sample_renew(mine)
     # The background thread stayed behind; the next tick starts one here.
     a.background.state = BACKGROUND_NONE
     if mine != NULL:

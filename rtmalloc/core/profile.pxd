@@ -146,8 +146,10 @@ cdef inline ProfileBucket* profile_bucket(Profile* p, size_t bytes) noexcept nog
     return &p.tables.small[(bytes + 15) >> 4 if bytes else 1]
 
 
-cdef inline slow_pointer profile_take(Profile* p, Arena* a, size_t bytes, uint32_t class_) noexcept nogil:
-    # An object for a request that was chosen, which is counted; NULL when nothing is being recorded (any more), or there
+cdef inline slow_pointer profile_take(
+    Profile* p, Arena* a, size_t bytes, uint32_t class_, uint32_t recording
+) noexcept nogil:
+    # An object for a request that was chosen in a recording, which is counted; NULL when that recording is over, or there
     # is no memory. It is not zeroed.
     cdef ProfileBucket* bucket
     cdef ProfileRecord* record
@@ -157,7 +159,7 @@ cdef inline slow_pointer profile_take(Profile* p, Arena* a, size_t bytes, uint32
     cdef uint32_t object_
     lock_take(&p.lock)
     s = p.slabs[class_]
-    if not p.recording or (s == NULL and slab_new(p, a, class_) == NULL):
+    if p.recording != recording or (s == NULL and slab_new(p, a, class_) == NULL):
         lock_drop(&p.lock)
         return NULL
     s = p.slabs[class_]
@@ -201,7 +203,7 @@ cdef inline slow_int profile_give(Profile* p, Arena* a, void* block) noexcept no
         lock_drop(&p.lock)
         return 2
     record = &(<ProfileRecord*>s.records)[object_]
-    if record.recording == p.last_recording:
+    if record.recording == p.recording:
         now = profile_now(p)
         weight = record.weight
         bucket = profile_bucket(p, record.bytes)

@@ -87,7 +87,7 @@ cdef inline slow_pointer heap_take_fence(Heap* h, uint32_t class_, size_t bytes)
     b.room += 1
     h.last_zeroed = False
     if h.recording:
-        followed = profile_take(&h.store.profile, &h.store.arena, bytes, class_)
+        followed = profile_take(&h.store.profile, &h.store.arena, bytes, class_, h.recording)
     if followed == NULL:
         return p
     bin_enter(h, class_, p)
@@ -126,7 +126,7 @@ cdef inline slow_pointer heap_sample_fetched(Heap* h, uint32_t class_, size_t by
     h.sample_fetched.left -= got - chosen
     if not direct:
         return first
-    followed = profile_take(&h.store.profile, &h.store.arena, bytes, class_)
+    followed = profile_take(&h.store.profile, &h.store.arena, bytes, class_, h.recording)
     if followed == NULL:
         return first
     h.last_zeroed = False
@@ -161,3 +161,10 @@ cdef inline void heap_free_chosen(Heap* h, Bin* b, void* p) noexcept nogil:
     else:
         (<void**>p)[0] = b.head
         b.head = p
+
+
+cdef inline cold_void heap_sample_renew(Heap* h) noexcept nogil:
+    # The calling thread follows a recording that has just begun or ended; the others do so at their next tick.
+    heap_beat_break(h)
+    heap_sample_begin(h)
+    heap_beat_begin(h, h.beat_length)
