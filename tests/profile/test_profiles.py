@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -227,7 +228,7 @@ def test_report_without_rich(
     found = next(recorded.iterdir())
     _profile_report.show(_profile_report.examine(load(found), [16, 8192, 32768], "a table", 16), 5)
     out = capsys.readouterr().out
-    assert "the 2 classes that waste most" in out and "8192" in out
+    assert re.search("the [23] classes that waste most", out) and "8192" in out
 
 
 def test_picture(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,9 +313,9 @@ def test_libpath() -> None:
     assert succeed(run_rtmalloc("libpath")) == f"{LIBRARY}\n"
 
 
-def test_profile_is_no_command() -> None:
-    # Not built yet, so not offered either.
-    assert "profile" not in succeed(run_rtmalloc("--help"))
+def test_profile_has_its_commands() -> None:
+    text = succeed(run_rtmalloc("profile", "--help"))
+    assert all(command in text for command in ("merge", "report", "optimise"))
 
 
 def test_the_launcher_imports_nothing_slow() -> None:
