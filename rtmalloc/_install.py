@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rtmalloc import _core
 
@@ -30,7 +31,7 @@ class InstallError(RuntimeError):
 class Status:
     """Whether and how rtmalloc serves this process. A plain class: dataclasses take longer to import than rtmalloc."""
 
-    __slots__ = ("active", "domains", "library", "route")
+    __slots__ = ("active", "domains", "library", "pressure", "route")
 
     active: bool
     """Whether any Python domain or malloc itself is served by rtmalloc now."""
@@ -40,16 +41,25 @@ class Status:
     """The Python allocator domains whose small requests arrive at rtmalloc: ``raw``, ``mem``, ``obj``."""
     library: str
     """Path of the file whose allocator is used."""
+    pressure: frozenset[str]
+    """The sources of memory pressure that are watched now, by the background thread or for callbacks; often none."""
 
-    def __init__(self, *, active: bool, route: str, domains: frozenset[str], library: str) -> None:
+    def __init__(
+        self, *, active: bool, route: str, domains: frozenset[str], library: str, pressure: frozenset[str] = frozenset()
+    ) -> None:
         self.active = active
         self.route = route
         self.domains = domains
         self.library = library
+        self.pressure = pressure
 
     def __repr__(self) -> str:
         domains = "{" + ", ".join(sorted(self.domains)) + "}"
-        return f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r})"
+        pressure = "{" + ", ".join(sorted(self.pressure)) + "}"
+        return (
+            f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r}, "
+            f"pressure={pressure})"
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Status):
@@ -187,4 +197,19 @@ def status() -> Status:
     preloaded = _core.is_preloaded()
     installed = bool(names) or bool(_core.hooks_active_now())
     route = "preload" if preloaded else "install" if installed else "none"
-    return Status(active=preloaded or bool(names), route=route, domains=names, library=_core.location())
+    return Status(
+        active=preloaded or bool(names),
+        route=route,
+        domains=names,
+        library=_core.location(),
+        pressure=_pressure_watched(),
+    )
+
+
+def _pressure_watched() -> frozenset[str]:
+    """The names of the sources of memory pressure that somebody watches for this process now."""
+    bits = _core.pressure_watched()
+    callbacks = sys.modules.get("rtmalloc._pressure")  # imported only by who has callbacks
+    if callbacks is not None:
+        bits |= callbacks.watched()
+    return frozenset(name for bit, name in _core.PRESSURE_NAMES.items() if bits & bit)

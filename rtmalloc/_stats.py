@@ -110,9 +110,17 @@ def bytes_allocated() -> int:
     return stats().allocated
 
 
-def trim() -> bool:
-    """Give unused memory back to the kernel now instead of after ``dirty_decay_ms``; whether there was any.
+def trim(*, emergency: bool = False) -> bool:
+    """Give unused memory back to the kernel now instead of after ``dirty_decay_ms``.
 
-    Worth calling after ``gc.collect()``, before a process goes idle for good or forks workers.
+    Worth calling after ``gc.collect()``, before a process goes idle for good or forks workers. Other threads give back
+    what they cache at their next few calls of the allocator.
+
+    Args:
+        emergency: flush as under memory pressure: take also what sleeping threads have not seen come home, and give
+            back without delay what comes home within the next second. It costs the threads their caches.
+
+    Returns:
+        Whether any memory went back.
     """
-    return _core.trim()
+    return _core.flush_everything() if emergency else _core.trim()

@@ -25,6 +25,10 @@ typedef struct {
     uint32_t (*hooks_active)(void);                /* bits of the domains whose calls arrive here */
     int (*hooks_pause)(int paused);                /* 0 when there is nothing to pause to */
     const char *(*location)(void);                 /* path of the file that this code was loaded from */
+    int (*emergency_flush)(void);                  /* 1 when memory went back to the kernel */
+    int (*pressure_alarm)(void);                   /* the same for who watches a source; 0 when there has just been one */
+    void (*pressure_listen)(const void *wake);     /* struct rt_pressure_source (pressure.h) to write to at refusals; or NULL */
+    uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

@@ -2,11 +2,15 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
-from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc, rt_trim
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32
+from rtmalloc.core.entry cimport (
+    heap_or_null, realloc_nonzero, rt_calloc, rt_emergency_flush, rt_free, rt_malloc, rt_trim,
+)
 from rtmalloc.core.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.options cimport OPTION_UNKNOWN, RT_OPTION_COUNT, option_set
+from rtmalloc.core.pressure cimport pressure_alarm, pressure_listen, rt_pressure_source
 from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
-from rtmalloc.core.thread cimport allocator, allocator_open
+from rtmalloc.core.thread cimport Allocator, allocator, allocator_open
 
 cdef extern from "api.h" nogil:
     enum:
@@ -27,6 +31,10 @@ cdef extern from "api.h" nogil:
         uint32_t (*hooks_active)() noexcept nogil
         int (*hooks_pause)(int) noexcept nogil
         const char* (*location)() noexcept nogil
+        int (*emergency_flush)() noexcept nogil
+        int (*pressure_alarm)() noexcept nogil
+        void (*pressure_listen)(const void*) noexcept nogil
+        uint32_t (*pressure_watched)() noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -68,6 +76,19 @@ cdef inline const char* api_location() noexcept nogil:
     return rt_file_of(&rt_api_own)
 
 
+cdef inline int api_pressure_alarm() noexcept nogil:
+    cdef Allocator* a = allocator()
+    return pressure_alarm(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0
+
+
+cdef inline void api_pressure_listen(const void* wake) noexcept nogil:
+    pressure_listen(&allocator().pressure, <const rt_pressure_source*>wake)
+
+
+cdef inline uint32_t api_pressure_watched() noexcept nogil:
+    return rt_load_relaxed_u32(&allocator().background.watched)
+
+
 cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
     # This library's own table, filled in by its first use.
     cdef rt_api* a = &rt_api_own
@@ -85,6 +106,10 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.hooks_active = hooks_active
         a.hooks_pause = api_hooks_pause
         a.location = api_location
+        a.emergency_flush = rt_emergency_flush
+        a.pressure_alarm = api_pressure_alarm
+        a.pressure_listen = api_pressure_listen
+        a.pressure_watched = api_pressure_watched
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

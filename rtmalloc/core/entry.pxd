@@ -9,7 +9,7 @@ from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
-from rtmalloc.core.attributes cimport cold_int, cold_pointer, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.attributes cimport cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
@@ -20,6 +20,7 @@ from rtmalloc.core.large cimport (
 from rtmalloc.core.options cimport RT_OPTION_remap_kib
 from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_class, tag_code, tag_of_slice
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
+from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
@@ -120,19 +121,20 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         if store_epoch(h.store, h, now):
             heap_reclaim_lost(allocator())
     purge_tick(h.store, &allocator().purge, h, now)
-    background_tick(&allocator().background, h.store, &allocator().purge)
+    background_tick(&allocator().background)
 
 
-cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
-    # Give back all that can be: what this heap caches at once, what others cache at their next slow path, and then
-    # everything free. Whether anything went back to the kernel. `h` is NULL for a thread without a heap.
-    cdef Store* store = &allocator().store
-    rt_store_relaxed_u32(&store.flush_epoch, rt_load_relaxed_u32(&store.flush_epoch) + 1)
-    if h != NULL:
-        h.flush_seen = rt_load_relaxed_u32(&store.flush_epoch)
-        heap_flush(h)
-    transfer_drain(&store.transfer, &store.arena.pages, True)
-    return purge_everything(store, &allocator().purge, h)
+cdef inline cold_void memory_rescue(Heap* h) noexcept nogil:
+    # The kernel refuses memory: flush everything, for another attempt. `h` is NULL for a thread without a heap.
+    cdef Allocator* a = allocator()
+    emergency_flush(&a.store, &a.purge, &a.pressure, h)
+    pressure_refused(&a.pressure)
+
+
+cdef inline Heap* heap_or_null() noexcept nogil:
+    # The calling thread's heap, NULL when it has none.
+    cdef Heap* h = thread_heap()
+    return h if heap_is_real(h) else NULL
 
 
 cdef inline void* heap_malloc(Heap* h, uint32_t class_, uint32_t most) noexcept nogil:
@@ -498,6 +500,22 @@ cdef inline void rt_free_aligned_sized "rt_free_aligned_sized"(void* p, size_t a
 
 
 cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
-    # malloc_trim: give back what can be given back now; 1 when memory went back to the kernel.
-    cdef Heap* h = thread_heap()
-    return memory_rescue(h if heap_is_real(h) else NULL)
+    # malloc_trim: give back what can be given back now, what other threads cache at their next tick; 1 when memory went back
+    # to the kernel.
+    cdef Allocator* a = allocator()
+    cdef Heap* h = heap_or_null()
+    if not allocator_open():
+        return 0
+    rt_store_relaxed_u32(&a.store.flush_epoch, rt_load_relaxed_u32(&a.store.flush_epoch) + 1)
+    if h != NULL:
+        h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
+        heap_flush(h)
+    transfer_drain(&a.store.transfer, &a.store.arena.pages, True)
+    return purge_everything(&a.store, &a.purge, h)
+
+
+cdef inline int rt_emergency_flush "rt_emergency_flush"() noexcept nogil:
+    # malloc_trim, and more: also what sleeping threads have not seen come home, and what comes home within the next second
+    # follows at once. 1 when memory went back to the kernel.
+    cdef Allocator* a = allocator()
+    return emergency_flush(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0

@@ -63,7 +63,7 @@ cdef struct Heap:
     int32_t beat               # frees until the next tick (a refill counts as several)
     Store* store
     uint32_t id                # 1..65535
-    uint32_t live              # 1 while a thread has it
+    uint32_t live              # 1 while a thread has it (written under heaps_lock)
     int64_t granted_bytes      # capacity of all bins
     int64_t remote_room        # bytes that the sender's cache may still take
     uint64_t epoch_at          # clock, in ms, of the next epoch

@@ -195,6 +195,8 @@ static inline void rt_os_futex_wake(uint32_t *word, int count) {
     errno = saved;
 }
 
+static inline void rt_os_yield(void) { sched_yield(); }
+
 static inline void rt_cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

@@ -24,6 +24,7 @@ cdef extern from "platform.h" nogil:
     bint rt_os_thread_is_gone(uint32_t id) noexcept
     void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept
+    void rt_os_yield() noexcept
     void rt_cpu_relax() noexcept
     void rt_os_complain(const char* text, size_t length) noexcept
     void rt_set_errno(int value) noexcept

@@ -59,6 +59,9 @@ cdef struct Stats:
     uint64_t abandoned         # spans left there by exiting threads
     uint64_t remaps            # large blocks moved by page tables
     uint64_t spans_retired     # owned spans released because their last object came home
+    uint64_t emergency_flushes # flushes of everything, by whomever
+    uint64_t refusals          # of them, because the kernel refused memory
+    uint64_t alarms            # of them, because the kernel said that memory is short
     HeapCounters counters      # summed over all heaps
 
 
@@ -128,6 +131,9 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     st.transfer_hits = a.store.transfer.hits
     st.transfer_misses = a.store.transfer.misses
     st.remaps = a.giants.moved
+    st.emergency_flushes = rt_load_relaxed_u64(&a.pressure.flushes)
+    st.refusals = rt_load_relaxed_u64(&a.pressure.refusals)
+    st.alarms = rt_load_relaxed_u64(&a.pressure.alarms)
     for i in range(RT_CLASS_COUNT):
         st.adopted += a.store.central[i].adopted
         st.abandoned += a.store.central[i].abandoned
