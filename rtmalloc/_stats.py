@@ -50,6 +50,10 @@ class Stats:
     """Bytes of free slices that are still resident; they go back after ``dirty_decay_ms``."""
     muzzy: int
     """Bytes among them that the kernel may take when it needs memory (``muzzy_decay_ms``)."""
+    clean: int
+    """Bytes of free slices that hold no memory: given back, or never used."""
+    committed: int
+    """Bytes of address space opened for use: blocks of the arena, ``dirty`` and ``clean`` slices together."""
     metadata: int
     """Bytes of physical memory that rtmalloc's own tables take."""
     reserved: int
@@ -96,6 +100,8 @@ def stats() -> Stats:
         resident=numbers["resident"],
         dirty=numbers["dirty"],
         muzzy=numbers["muzzy"],
+        clean=numbers["clean"],
+        committed=numbers["committed"],
         metadata=numbers["metadata"],
         reserved=numbers["reserved"],
         purged=numbers["purged"],

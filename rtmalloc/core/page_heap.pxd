@@ -12,6 +12,7 @@ from rtmalloc.core.bitmap cimport (
     run_length, run_level,
 )
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
+from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
 from rtmalloc.core.segment cimport (
     SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
 )
@@ -44,6 +45,7 @@ cdef struct PageHeap:
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
+    uint64_t unmapped          # idle segments given up
     uint64_t wanted_back       # slices taken after they had been purged
     # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
 
@@ -104,8 +106,21 @@ cdef inline void page_heap_note(PageHeap* ph, uint32_t s) noexcept nogil:
         rt_store_relaxed_u32(&segment.level_dirty, level)
 
 
+cdef inline void page_heap_guard_open(PageHeap* ph, const Segment* segment, uint64_t mask) noexcept nogil:
+    # (RT_GUARD) What was given back may be used again.
+    cdef uint64_t first = <uint64_t>(segment - ph.segments) * SEGMENT_SLICES
+    cdef uint32_t bit, length
+    while mask:
+        bit = rt_lowest_bit(mask)
+        length = run_length(mask, bit)
+        rt_guard_open(ph.base + ((first + bit) << RT_SLICE_SHIFT), <size_t>length << RT_SLICE_SHIFT)
+        mask &= ~mask_run(bit, length)
+
+
 cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t mask) noexcept nogil:
     # `mask` is about to leave the free set of `segment`.
+    if RT_GUARDED:
+        page_heap_guard_open(ph, segment, mask)
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
     rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
@@ -208,6 +223,7 @@ cdef inline slow_int page_heap_unmap_idle(PageHeap* ph) noexcept nogil:
             ph.hook(ph.hook_context, s, 1, False)
             lock_take(&ph.lock)
             rt_store_relaxed_u32(&segment.mapped, 0)
+            ph.unmapped += 1
             count += 1
     lock_drop(&ph.lock)
     return count

@@ -77,9 +77,31 @@ static inline void rt_os_unmap(void *p, size_t bytes) {
     errno = saved;
 }
 
+/* RT_GUARD (test builds only): what was given back is inaccessible until it is handed out again, so that whoever still uses
+ * it, or uses it without having taken it, dies at the spot. The caller owns [p, p + bytes) when he opens it. */
+#ifdef RT_GUARD
+enum { RT_GUARDED = 1 };
+static inline void rt_guard_close(void *p, size_t bytes) {
+    int saved = errno;
+    mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
+    errno = saved;
+}
+static inline void rt_guard_open(void *p, size_t bytes) {
+    int saved = errno;
+    size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
+    if (mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
+    errno = saved;
+}
+#else
+enum { RT_GUARDED = 0 };
+static inline void rt_guard_close(void *p, size_t bytes) { (void)p, (void)bytes; }
+static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
 /* Give the pages back; they read as zero afterwards. 0 on success. */
 static inline int rt_os_discard(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
+    if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
 }
@@ -87,6 +109,7 @@ static inline int rt_os_discard(void *p, size_t bytes) {
 /* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
 static inline int rt_os_discard_lazily(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_FREE);
+    if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
 }

@@ -7,6 +7,9 @@ cdef extern from "platform.h" nogil:
     int rt_os_open(void* p, size_t bytes) noexcept
     int rt_os_map_at(void* where, size_t bytes) noexcept
     void rt_os_unmap(void* p, size_t bytes) noexcept
+    enum:
+        RT_GUARDED
+    void rt_guard_open(void* p, size_t bytes) noexcept
     int rt_os_discard(void* p, size_t bytes) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept

@@ -39,6 +39,8 @@ cdef struct Purge:
     Lock lock                  # held by the one purger; others go on without waiting
     uint32_t cursor            # segment where the pass goes on; >= opened: the pass is over
     uint64_t pass_at           # clock, in ms, when the next pass begins
+    uint64_t muzzy_at          # clock, in ms, when muzzy slices age next: two such steps make one muzzy_decay_ms
+    bint muzzy_step            # whether they do in this pass
     uint64_t worked_at         # clock, in ms, of the last part of a pass (read without the lock)
     uint64_t hurry_until       # clock, in ms: until then everything free is due (read and written without the lock)
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
@@ -86,18 +88,14 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     return calls
 
 
-cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_wanted, bint* lazily) noexcept nogil:
-    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`.
+cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_step, uint64_t* muzzy) noexcept nogil:
+    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`. *muzzy tells
+    # which of it the kernel has been offered already.
     cdef Segment* segment = &ph.segments[s]
     cdef uint64_t due
     lock_take(&ph.lock)
-    due = segment.free & segment.dirty if all else segment_decay(segment)
-    lazily[0] = False
-    if muzzy_wanted and not all and due & ~segment.muzzy:
-        # First what is dirty; what is muzzy already has its turn in the next step.
-        segment.old |= due & segment.muzzy
-        due &= ~segment.muzzy
-        lazily[0] = True
+    due = segment.free & segment.dirty if all else segment_decay(segment, muzzy_step)
+    muzzy[0] = due & segment.muzzy
     if due:
         segment.free &= ~due
         ph.used_slices += rt_count_bits(due)
@@ -112,15 +110,19 @@ cdef inline uint32_t purge_segment(
 ) noexcept nogil:
     # One segment's turn in a pass: its free slices that are due, then the pages of its quiet spans. System calls made.
     cdef PageHeap* ph = &store.arena.pages
-    cdef bint lazily = False
+    cdef bint lazily = not all and store.options.value[RT_OPTION_muzzy_decay_ms] > 0
     cdef uint32_t calls = 0
     cdef uint32_t slice
     cdef uint64_t due
+    cdef uint64_t muzzy = 0
     if store.arena.page_bytes > RT_SLICE_BYTES:
         # A page would reach into the neighbouring slice. (Such kernels want a library built with longer slices.)
         return 0
     if rt_load_relaxed_u32(&ph.segments[s].level_dirty):
-        due = purge_due(ph, s, all, store.options.value[RT_OPTION_muzzy_decay_ms] > 0, &lazily)
+        due = purge_due(ph, s, all, purge.muzzy_step, &muzzy)
+        if lazily and muzzy:
+            calls += purge_mask(store, purge, s, muzzy, False)
+            due &= ~muzzy
         if due:
             calls += purge_mask(store, purge, s, due, lazily)
     if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped):
@@ -181,6 +183,9 @@ cdef inline cold_int purge_work(Store* store, Purge* purge, Heap* self, uint64_t
         purge_adapt(store, purge)
         purge.pass_at = now + (PURGE_HURRY_PASS if hurry else purge.delay_ms // 2 if purge.delay_ms > 1 else 1)
         purge.cursor = 0
+        purge.muzzy_step = now >= purge.muzzy_at
+        if purge.muzzy_step:
+            purge.muzzy_at = now + <uint64_t>store.options.value[RT_OPTION_muzzy_decay_ms] // 2
     quiet_wanted = 0 if hurry else purge_quiet_wanted(store, purge)
     while purge.cursor < page_heap_opened(ph) and done < calls and segments:
         done += purge_segment(store, purge, self, purge.cursor, at_once, quiet_wanted)

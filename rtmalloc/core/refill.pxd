@@ -15,6 +15,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
+from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
@@ -144,6 +145,14 @@ cdef inline void** chain_append(void** tail, Span* s, uint32_t first, uint64_t m
     return tail
 
 
+cdef inline void span_guard_open(const Span* s, uint32_t first, uint64_t mask) noexcept nogil:
+    # (RT_GUARD) The pages of claimed objects may have been given back. Nobody can be giving them back now: he would need all
+    # objects that overlap them.
+    while mask:
+        rt_guard_open(s.base + <size_t>(first + rt_lowest_bit(mask)) * s.size, s.size)
+        mask &= mask - 1
+
+
 cdef inline void span_note_drawn(Heap* h, Span* s) noexcept nogil:
     # For the page return: the span is busy, and what was returned of it may be touched again.
     cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
@@ -171,6 +180,8 @@ cdef inline uint32_t span_draw(
             w += 1
             continue
         got += rt_count_bits(mask)
+        if RT_GUARDED:
+            span_guard_open(s, w * 64, mask)
         if first[0] == NULL:
             top = w * 64 + rt_lowest_bit(mask)
             first[0] = s.base + <size_t>top * s.size

@@ -13,7 +13,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, tag_class, tag_code, tag_of_slice, tag_owner
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
-from rtmalloc.core.segment cimport SEGMENT_SLICES
+from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.thread cimport Allocator
@@ -62,6 +62,10 @@ cdef struct Stats:
     uint64_t emergency_flushes # flushes of everything, by whomever
     uint64_t refusals          # of them, because the kernel refused memory
     uint64_t alarms            # of them, because the kernel said that memory is short
+    uint64_t committed         # segments that are accessible; without giants: active + dirty + clean = committed + giants
+    uint64_t clean             # free slices that hold no memory
+    uint64_t huge              # segments for which huge pages were asked
+    uint64_t unmapped          # number of idle segments whose addresses were given up
     HeapCounters counters      # summed over all heaps
 
 
@@ -105,6 +109,7 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
 cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
     # Fill `st` and, unless it is NULL, `classes`; the caller has zeroed them. The allocator is open.
     cdef uint32_t i
+    cdef const Segment* segment
     cdef size_t page = a.store.arena.page_bytes
     cdef size_t opened = <size_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES * RT_SLICE_BYTES
     stats_walk(a, st, classes)
@@ -115,7 +120,12 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     st.active = (a.store.arena.pages.used_slices << RT_SLICE_SHIFT) + st.giants
     st.dirty = a.store.arena.pages.dirty_slices << RT_SLICE_SHIFT
     for i in range(a.store.arena.pages.opened):
-        st.muzzy += rt_count_bits(a.store.arena.pages.segments[i].muzzy) << RT_SLICE_SHIFT
+        segment = &a.store.arena.pages.segments[i]
+        st.muzzy += rt_count_bits(segment.muzzy) << RT_SLICE_SHIFT
+        st.clean += rt_count_bits(segment.free & ~segment.dirty) << RT_SLICE_SHIFT
+        st.committed += <uint64_t>segment.mapped * RT_SLICE_BYTES * SEGMENT_SLICES
+        st.huge += <uint64_t>segment.huge * RT_SLICE_BYTES * SEGMENT_SLICES
+    st.unmapped = a.store.arena.pages.unmapped
     lock_drop(&a.store.arena.pages.lock)
     st.resident = rt_os_resident(a.store.arena.base, opened, page) + st.giants
     st.metadata = stats_metadata(a)

@@ -139,11 +139,12 @@ cdef class Pages:
     def dirty_in(self, uint32_t slice, uint32_t count):
         return page_heap_dirty_in(self.pages(), slice, count)
 
-    def age(self, bint everything, bint muzzy):
-        """One decay step of every segment; the number of system calls."""
+    def age(self, bint everything, bint muzzy, bint muzzy_step=True):
+        """One decay step of every segment, with ``muzzy_step`` one of muzzy slices as well; the number of system calls."""
         cdef uint32_t s
         cdef uint32_t calls = 0
         self.store.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
+        self.purge.muzzy_step = muzzy_step
         for s in range(page_heap_opened(self.pages())):
             calls += purge_segment(self.store, &self.purge, NULL, s, everything, QUIET_NEVER)
         return calls
