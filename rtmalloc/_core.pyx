@@ -9,7 +9,7 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     span, span_queue                            a run cut into objects, whose free ones are bits
     arena, pagemap, object                      the reserved range; who owns an address, which object it is
     transfer_cache, central, mailbox, store     what threads share
-    heap, remote, refill                        a thread's bins and spans; objects that come home
+    heap, budget, remote, refill                a thread's bins and spans; objects that come home
     scavenge, page_return, purge                giving back
     pressure, background                        when memory is short, and when nobody calls
     radix, large                                blocks above the small classes

@@ -8,9 +8,10 @@ from libc.string cimport memcpy, memset
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.attributes cimport cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.background cimport background_tick
+from rtmalloc.core.budget cimport heap_cover, heap_uncovered
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
 from rtmalloc.core.large cimport (
@@ -109,12 +110,15 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         length = length * 2 if length < BEAT_MOST else length
     elif length > BEAT_LEAST:
         length //= 2
-    h.ticked_at = now
+    rt_store_relaxed_u64(&h.ticked_at, now)
     h.beat_length = length
     h.beat = length
     h.counters.ticks += 1
     if h.flush_seen != rt_load_relaxed_u32(&h.store.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&h.store.flush_epoch)
+        heap_flush(h)
+    if heap_uncovered(h) != 0 and not heap_cover(h, False):
+        # Others have had the use of its budget while it slept, and there is no more: it begins anew.
         heap_flush(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)

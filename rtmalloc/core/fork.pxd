@@ -9,8 +9,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_slice_of
-from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
+from rtmalloc.core.atomics cimport rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
 from rtmalloc.core.background cimport background_forget, background_stop
+from rtmalloc.core.budget cimport heap_cover
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
@@ -151,8 +152,9 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
 
 cdef inline void fork_recycle_heap(Allocator* a, Heap* h) noexcept nogil:
     # A heap whose thread is gone and whose spans are nobody's: clean it and put it into the pool.
-    rt_add_u64(&a.store.cached_bytes, <uint64_t>-h.granted_bytes)
+    # What it was granted, wherever it is accounted for.
     h.granted_bytes = 0
+    heap_cover(h, True)
     memset(h.bins, 0, sizeof(h.bins))
     memset(h.sources, 0, sizeof(h.sources))
     memset(h.remote, 0, sizeof(h.remote))

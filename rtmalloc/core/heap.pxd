@@ -1,7 +1,9 @@
 # A thread's heap: bounded LIFO bins in front of the spans that the thread owns.
 #
 #     bin.room + objects in the bin = bin.max_length         (room < 0: another bin has taken some of its capacity)
-#     granted_bytes = sum over the bins of max_length * size            <= thread_kib, and all heaps' <= total_kib
+#     granted_bytes = sum over the bins of max_length * size            <= thread_kib
+#     granted_bytes = accounted + what others have taken off its account while the thread slept (budget.pxd)
+#     cached_bytes  = all heaps' accounted    <= total_kib,    taken_bytes = all heaps' granted_bytes - cached_bytes    <= total_kib
 #     an owned span is CURRENT (its class refills from it), PARTIAL (in the class's queue) or FULL (in neither)
 #
 # Bins, caches and counters are the thread's alone. The spans that it owns, and the lists and queues they are in, are
@@ -81,13 +83,15 @@ cdef struct Heap:
     # -- a line that others write
     Lock lock                  # guards `owned`, `sweep`, the sources' current and partial, and the state of owned spans
     uint32_t padding_c
+    uint64_t accounted         # bytes of granted_bytes that count towards total_kib (atomic, signed: budget.pxd)
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
-    uint8_t padding_d[64]
+    uint8_t padding_d[56]
     # -- the thread's again
     uint32_t tid               # of the thread that has it (this and the next: under the allocator's heaps_lock)
     uint32_t life              # counts the threads that have had it
-    uint64_t ticked_at         # clock, in ms, of the last tick
+    uint64_t ticked_at         # clock, in ms, of the last tick (others read it, relaxed)
     uint32_t steal             # class that gives up bin capacity next
+    uint64_t asked_at          # epoch_at when it last looked for idle heaps' grants
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
 

@@ -65,6 +65,7 @@ cdef struct Stats:
     uint64_t committed         # segments that are accessible; without giants: active + dirty + clean = committed + giants
     uint64_t clean             # free slices that hold no memory
     uint64_t huge              # segments for which huge pages were asked
+    uint64_t budget_taken      # part of `cached` that was taken off the accounts of sleeping threads
     uint64_t unmapped          # number of idle segments whose addresses were given up
     HeapCounters counters      # summed over all heaps
 
@@ -115,7 +116,8 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     stats_walk(a, st, classes)
     st.giants = rt_load_relaxed_u64(&a.giants.bytes)
     st.allocated += st.giants
-    st.cached = rt_load_relaxed_u64(&a.store.cached_bytes)
+    st.budget_taken = rt_load_relaxed_u64(&a.store.taken_bytes)
+    st.cached = rt_load_relaxed_u64(&a.store.cached_bytes) + st.budget_taken
     lock_take(&a.store.arena.pages.lock)
     st.active = (a.store.arena.pages.used_slices << RT_SLICE_SHIFT) + st.giants
     st.dirty = a.store.arena.pages.dirty_slices << RT_SLICE_SHIFT

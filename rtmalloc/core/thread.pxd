@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_open
-from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_release_u32
+from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
 from rtmalloc.core.background cimport Background
 from rtmalloc.core.heap cimport BEAT_MOST, Heap, heap_disown
@@ -154,6 +154,7 @@ cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
         h.beat_length = BEAT_MOST
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
         h.remote_room = a.store.options.value[RT_OPTION_remote_kib] * 1024
+        rt_store_relaxed_u64(&h.ticked_at, rt_os_clock_ms())
         h.epoch_at = rt_os_clock_ms() + a.store.options.value[RT_OPTION_epoch_ms]
         mailbox_open(mailbox_of(&a.store.arena, h.id))
     return h

@@ -27,6 +27,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "stress": ("stress.c", "support.c", "storm.c", "lifetimes.c", "process.c"),
     "semantics": ("semantics.c", "support.c"),
     "limits": ("limits.c", "support.c"),
+    "budget": ("budget.c", "support.c"),
     "purged": ("purged.c", "support.c"),
 }
 
