@@ -26,6 +26,12 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -117,6 +123,20 @@ static inline int rt_os_discard_lazily(void *p, size_t bytes) {
 static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
     int saved = errno;
     madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+/* Split the huge page at `p`, its start, if there is one: MADV_COLD of a part does that, and changes no content. */
+static inline void rt_os_split_huge(void *p) {
+    int saved = errno;
+    madvise(p, 4096, MADV_COLD);
+    errno = saved;
+}
+
+/* Make the pages resident by one call instead of one fault each (Linux 5.14; older kernels refuse, which does no harm). */
+static inline void rt_os_populate(void *p, size_t bytes) {
+    int saved = errno;
+    madvise(p, bytes, MADV_POPULATE_WRITE);
     errno = saved;
 }
 

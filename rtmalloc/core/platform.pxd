@@ -13,6 +13,8 @@ cdef extern from "platform.h" nogil:
     int rt_os_discard(void* p, size_t bytes) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
+    void rt_os_split_huge(void* p) noexcept
+    void rt_os_populate(void* p, size_t bytes) noexcept
     void* rt_os_remap(void* p, size_t old_bytes, size_t new_bytes) noexcept
     void* rt_os_move_pages(void* p, size_t bytes) noexcept
     int rt_os_move_back(void* q, size_t mapped, void* home, size_t bytes) noexcept

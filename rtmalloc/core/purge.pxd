@@ -15,7 +15,7 @@ from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try
 from rtmalloc.core.options cimport (
     RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms, RT_OPTION_page_return_ms, RT_OPTION_purge_adaptive,
 )
-from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_unmap_idle
+from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_split_huge, page_heap_unmap_idle
 from rtmalloc.core.page_return cimport PageReturn, span_return
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment, segment_decay
@@ -63,6 +63,7 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     cdef size_t bytes
     cdef uint32_t calls = 0
     cdef char* at
+    page_heap_split_huge(ph, s)
     while rest:
         run = mask_run(rt_lowest_bit(rest), run_length(rest, rt_lowest_bit(rest)))
         at = arena_address(&store.arena, <uint64_t>s * SEGMENT_SLICES + rt_lowest_bit(rest))

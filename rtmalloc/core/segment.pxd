@@ -26,7 +26,7 @@ cdef struct Segment:
     uint32_t level_free  # run_level(free), as the page heap's summaries have it
     uint32_t level_dirty # run_level(free & dirty)
     uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0)
-    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for
+    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for (atomic: set when it is opened, cleared by the first purge)
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:

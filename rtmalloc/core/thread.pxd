@@ -99,6 +99,7 @@ cdef inline cold_int allocator_open() noexcept nogil:
         a.background.pressure = &a.pressure
         # What a failed attempt got is kept for the next one.
         if a.store.arena.base != NULL or arena_open(&a.store.arena):
+            a.store.arena.options = &a.store.options
             if a.store.heaps == NULL:
                 a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
             if a.store.heaps != NULL and rt_exit_key_open(thread_exit) == 0:

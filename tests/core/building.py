@@ -28,6 +28,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "semantics": ("semantics.c", "support.c"),
     "limits": ("limits.c", "support.c"),
     "budget": ("budget.c", "support.c"),
+    "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
 }
 

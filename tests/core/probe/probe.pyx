@@ -11,7 +11,7 @@ from libc.string cimport memset
 from rtmalloc.core cimport bitmap, segment
 from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
-    SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
+    SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
@@ -60,13 +60,13 @@ cdef struct Ground:
     bint refuse
 
 
-cdef int ground_open(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil:
+cdef int ground_open(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
     cdef Ground* ground = <Ground*>context
     cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
     cdef char* at = ground.base + first * segment_bytes
     if ground.refuse:
         return -1
-    if open:
+    if how != SEGMENTS_GIVE_UP:
         return rt_os_map_at(at, count * segment_bytes)
     rt_os_unmap(at, count * segment_bytes)
     return 0
