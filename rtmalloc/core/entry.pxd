@@ -53,6 +53,7 @@ cdef enum:
     REFILL_BEATS = 16          # a refill counts as so many frees towards the next tick
     REFILL_ALL = 0xFFFF        # heap_refill: no bound but the bin's
     CALLOC_SINGLE = 2048       # bytes: above it calloc fetches single objects, to know whether they are zero already
+    GROWTH_SHIFT = 2           # a large block that realloc moves because it grows gets room for a quarter more
     SHRINK_KEEP = 64           # bytes: a block of at most so many is not moved to save space
 
 
@@ -335,13 +336,17 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
     return p
 
 
-cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noexcept nogil:
-    # A new block with the old one's content; NULL leaves the old one as it is.
-    cdef void* q = rt_malloc(bytes)
+cdef inline void* realloc_move_to(void* q, void* p, size_t bytes) noexcept nogil:
+    # The first `bytes` of the block p move to the new block q; NULL for that leaves the old one as it is.
     if q != NULL:
-        memcpy(q, p, before if before < bytes else bytes)
+        memcpy(q, p, bytes)
         rt_free(p)
     return q
+
+
+cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noexcept nogil:
+    # A new block with the old one's content; NULL leaves the old one as it is.
+    return realloc_move_to(rt_malloc(bytes), p, before if before < bytes else bytes)
 
 
 cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) noexcept nogil:
@@ -363,6 +368,11 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
             q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes + bytes // 8)
             if q == NULL:
                 q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes)
+            if q != NULL:
+                return q
+        if bytes > before:
+            # It grows, and not for the first time: with some room behind it the next steps need no copy.
+            q = realloc_move_to(large_take(&a.store, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
             if q != NULL:
                 return q
     return realloc_move(p, before, bytes)

@@ -14,7 +14,7 @@ from rtmalloc.core.bitmap cimport (
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open, rt_os_huge_pages, rt_os_split_huge
 from rtmalloc.core.segment cimport (
-    SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
+    SEGMENT_OPENING, SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
 )
 
 cdef extern from "config.h":
@@ -182,11 +182,16 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
     if segments > ph.limit - first:
         return 0
     rt_store_relaxed_u32(&ph.opened, first + segments)
+    # Claimed before the lock is dropped: else somebody who looks for idle segments to map again would take them for such.
+    for s in range(first, first + segments):
+        rt_store_relaxed_u32(&ph.segments[s].mapped, SEGMENT_OPENING)
     if ph.hook != NULL:
         lock_drop(&ph.lock)
         failed = ph.hook(ph.hook_context, first, segments, how)
         lock_take(&ph.lock)
         if failed:
+            for s in range(first, first + segments):
+                rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
             # If nobody has opened more meanwhile, hand the numbers back, so that a later try finds them.
             if ph.opened == first + segments:
                 rt_store_relaxed_u32(&ph.opened, first)

@@ -126,7 +126,7 @@ cdef inline uint32_t purge_segment(
             due &= ~muzzy
         if due:
             calls += purge_mask(store, purge, s, due, lazily)
-    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped):
+    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == 1:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
             calls += span_return(store, &purge.spans, self, slice, quiet_wanted)
     return calls

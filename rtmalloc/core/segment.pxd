@@ -16,6 +16,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     SEGMENT_SLICES = 64
+    SEGMENT_OPENING = 2
 
 cdef struct Segment:
     uint64_t free        # 1 = nobody's
@@ -25,7 +26,8 @@ cdef struct Segment:
     uint64_t purged      # 1 = given back and not taken since: taking it was then a purge too early
     uint32_t level_free  # run_level(free), as the page heap's summaries have it
     uint32_t level_dirty # run_level(free & dirty)
-    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0)
+    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0),
+                         # 1 = accessible, SEGMENT_OPENING = somebody is opening it for the first time: nobody else may
     uint32_t huge        # 1 = MADV_HUGEPAGE was asked for (atomic: set when it is opened, cleared by the first purge)
 
 

@@ -125,7 +125,7 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
         segment = &a.store.arena.pages.segments[i]
         st.muzzy += rt_count_bits(segment.muzzy) << RT_SLICE_SHIFT
         st.clean += rt_count_bits(segment.free & ~segment.dirty) << RT_SLICE_SHIFT
-        st.committed += <uint64_t>segment.mapped * RT_SLICE_BYTES * SEGMENT_SLICES
+        st.committed += <uint64_t>(segment.mapped == 1) * RT_SLICE_BYTES * SEGMENT_SLICES
         st.huge += <uint64_t>rt_load_relaxed_u32(&segment.huge) * RT_SLICE_BYTES * SEGMENT_SLICES
     st.unmapped = a.store.arena.pages.unmapped
     lock_drop(&a.store.arena.pages.lock)
