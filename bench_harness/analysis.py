@@ -12,7 +12,19 @@ from bench_harness.peers import GLIBC, NOOP
 from bench_harness.statistics import Comparison, Summary
 from bench_harness.store import Results
 
-__all__ = ["GroupRows", "Mean", "Row", "analyse", "choose_base", "disturbed_share", "geometric_means", "one_machine"]
+__all__ = [
+    "BUSY_SHARE",
+    "GroupRows",
+    "Mean",
+    "Row",
+    "analyse",
+    "choose_base",
+    "disturbed_share",
+    "geometric_means",
+    "one_machine",
+]
+
+BUSY_SHARE = 0.25  # of the cells disturbed: from here on a table carries a warning
 
 
 @dataclass

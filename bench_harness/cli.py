@@ -33,7 +33,6 @@ from bench_harness.table import make_console, print_details, print_groups, print
 __all__ = ["main"]
 
 EXIT_FAILED = 1
-BUSY_SHARE = 0.25  # of the cells: from here on the table carries a warning
 
 # What the README shows: every kind of load once, at the numbers of threads where it says something.
 STANDARD_SET = (
@@ -182,7 +181,7 @@ def _show(results: Results, base: str | None, console: Console) -> None:
     print_details(console, [(d.title, d.headings, d.lines) for d in details_of(groups)])
     print_means(console, groups)
     share = analysis.disturbed_share(results)
-    if share > BUSY_SHARE:
+    if share > analysis.BUSY_SHARE:
         console.print(
             f"{share:.0%} of the cells were disturbed by other load: the numbers tell of that load too; "
             "CPU ns/op suffers least, a quiet hour cures it",

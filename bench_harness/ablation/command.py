@@ -57,13 +57,13 @@ def ablate(arguments: argparse.Namespace, console: Console, measure: Measure) ->
         print_list(console, items)
         return 0
     if arguments.show:
-        found = _shown(declaration, items, arguments)
+        found, seen = _shown(declaration, items, arguments)
     else:
         measured = _measured(declaration, items, arguments, console, measure)
         if measured is None:
             return EXIT_INTERRUPTED
-        found = effects_of(declaration, items, *measured)
-    _present(found, arguments, console)
+        found, seen = effects_of(declaration, items, *measured), [r for r in measured if r is not None]
+    _present(found, seen, arguments, console)
     return 0
 
 
@@ -149,17 +149,28 @@ def _same_binaries(header: dict[str, object], other: Results, path: Path) -> Non
         raise HarnessError(f"--confirm {path}: it is of another machine type")
 
 
-def _shown(declaration: Declaration, items: Sequence[Item], arguments: argparse.Namespace) -> list[SwitchEffects]:
+def _whole_or_begun(path: Path) -> Results:
+    """A result file, or what the journal of an interrupted run has so far."""
+    begun = None if path.exists() else Journal(path).read()
+    return analysis.one_machine(begun if begun is not None else store.load(path))
+
+
+def _shown(
+    declaration: Declaration, items: Sequence[Item], arguments: argparse.Namespace
+) -> tuple[list[SwitchEffects], list[Results]]:
     """The effects in result files that are there already, each switch from the last file that has its cells."""
     if arguments.confirm and len(arguments.show) > 1:
         raise UsageError("--confirm: with one file to --show; several bring their own repeats")
     by_switch: dict[str, SwitchEffects] = {}
+    seen: list[Results] = []
     for path in arguments.show:
-        first = analysis.one_machine(store.load(path))
+        first = _whole_or_begun(path)
         repeat = arguments.confirm or again(path)
-        second = analysis.one_machine(store.load(repeat)) if arguments.confirm or repeat.exists() else None
+        there = arguments.confirm or repeat.exists() or Journal(repeat).path.exists()
+        second = _whole_or_begun(repeat) if there else None
         if second is not None:
             _same_binaries(first.header, second, repeat)
+        seen += [results for results in (first, second) if results is not None]
         for effects in effects_of(declaration, items, first, second):
             if effects.measured:
                 by_switch[effects.switch.name] = effects
@@ -169,15 +180,18 @@ def _shown(declaration: Declaration, items: Sequence[Item], arguments: argparse.
         raise UsageError(
             f"--show {files}: no cells of the switches {', '.join(missing)}; name those that are to be shown"
         )
-    return [by_switch[s.name] for item in items for s in item.switches]
+    return [by_switch[s.name] for item in items for s in item.switches], seen
 
 
-def _present(found: Sequence[SwitchEffects], arguments: argparse.Namespace, console: Console) -> None:
-    print_effects(console, found, arguments.details)
+def _present(
+    found: Sequence[SwitchEffects], seen: Sequence[Results], arguments: argparse.Namespace, console: Console
+) -> None:
+    disturbed = max((analysis.disturbed_share(results) for results in seen), default=0.0)
+    print_effects(console, found, disturbed, arguments.details)
     from bench_harness.pictures.ablation import draw_ablation  # matplotlib takes a second to import
 
     files = draw_ablation(found, arguments.plots, "What each idea is worth")
     console.print(f"pictures: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
     if arguments.markdown is not None:
-        arguments.markdown.write_text(markdown(found))
+        arguments.markdown.write_text(markdown(found, disturbed))
         console.print(f"table: {arguments.markdown}", markup=False, soft_wrap=True)

@@ -48,6 +48,12 @@ def live_after(cell: dict[str, Any]) -> float | None:
     return float(live) if live > 0 else None
 
 
+def _cpu_seconds(cell: dict[str, Any]) -> float | None:
+    """User and system time of one operation, seconds."""
+    spent: float = cell["user_seconds"] + cell["system_seconds"]
+    return spent / cell["operations"] if cell["operations"] else None
+
+
 def _fragmentation(cell: dict[str, Any]) -> float | None:
     steady, live = steady_rss(cell), live_after(cell)
     # The harness's own tables are in every RSS and are nobody's fragmentation.
@@ -66,6 +72,8 @@ class Measure:
 
 MEASURES = (
     Measure("throughput", "throughput", True, lambda cell: cell["throughput"]),
+    # Hardly feels that others use the machine, unlike throughput.
+    Measure("cpu", "CPU time/op", False, _cpu_seconds),
     Measure("peak", "peak RSS", False, lambda cell: float(cell["peak_rss_bytes"])),
     Measure("steady", "steady RSS", False, steady_rss),
     Measure("fragmentation", "RSS/live", False, _fragmentation),
@@ -158,18 +166,18 @@ class SwitchEffects:
     def default_loses(self) -> bool:
         """True when one side is the default, and the other one beats it in throughput and in RSS.
 
-        That is: confirmed faster, smaller in peak or steady RSS, and worse in none of the three, here and where nothing
-        should move.
+        That is: confirmed faster (by the clock, or in CPU time), smaller in peak or steady RSS, and worse in none of
+        these, here and where nothing should move.
         """
         other_is_off = self.switch.on.is_default
         if other_is_off == self.switch.off.is_default:
             return False
         gain = Verdict.WORSE if other_is_off else Verdict.BETTER
         loss = Verdict.BETTER if other_is_off else Verdict.WORSE
-        names = ("throughput", "peak", "steady")
-        mine = {name: self.effect(name).verdict for name in names}
-        everywhere = {e.verdict for e in (*self.moved, *self.stood) if e.measure.name in names}
-        return mine["throughput"] is gain and gain in (mine["peak"], mine["steady"]) and loss not in everywhere
+        speed, size = ("throughput", "cpu"), ("peak", "steady")
+        everywhere = {e.verdict for e in (*self.moved, *self.stood) if e.measure.name in (*speed, *size)}
+        wins = all(gain in [self.effect(name).verdict for name in names] for names in (speed, size))
+        return wins and loss not in everywhere
 
 
 _Series = dict[int, float]

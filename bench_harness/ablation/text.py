@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench_harness.ablation.declaration import Item
 from bench_harness.ablation.effects import LEAST, MEASURES, Effect, SwitchEffects, Verdict
+from bench_harness.analysis import BUSY_SHARE
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS, Comparison
 
 __all__ = [
@@ -109,8 +110,8 @@ def detail_lines(found: Sequence[SwitchEffects]) -> Lines:
     return headings, lines
 
 
-def notes(found: Sequence[SwitchEffects]) -> list[str]:
-    """What must be said beside the table: defaults that lose, and failed cells."""
+def notes(found: Sequence[SwitchEffects], disturbed: float) -> list[str]:
+    """What must be said beside the table: defaults that lose, a busy machine (share of its cells), failed cells."""
     said = []
     for f in found:
         if f.default_loses:
@@ -119,6 +120,11 @@ def notes(found: Sequence[SwitchEffects]) -> list[str]:
                 f"THE DEFAULT LOSES: {better.label} (switch {f.switch.name}) beats it in throughput and in RSS: "
                 "the default should change"
             )
+    if disturbed > BUSY_SHARE:
+        said.append(
+            f"up to {disturbed:.0%} of the cells were disturbed by other load: about speed, believe CPU time rather "
+            "than throughput"
+        )
     for f in found:
         said += [f"failed: {text}" for text in f.failures]
     return said
@@ -145,13 +151,13 @@ def _table(title: str, of: Lines) -> Table:
     return table
 
 
-def print_effects(console: Console, found: Sequence[SwitchEffects], details: bool) -> None:
+def print_effects(console: Console, found: Sequence[SwitchEffects], disturbed: float, details: bool) -> None:
     """Print the list of ideas with what was measured, its notes, and if wanted a line per workload."""
     wide = console if console.is_terminal else Console(file=console.file, width=260, no_color=True, highlight=False)
     wide.print(_table("what each idea is worth", summary_lines(found)))
     if details:
         wide.print(_table("by workload (in parentheses the ratios of the two passes)", detail_lines(found)))
-    for line in notes(found):
+    for line in notes(found, disturbed):
         console.print(line, style="bold", markup=False, soft_wrap=True)
     for line in _LEGEND:
         console.print(line, style="dim", markup=False, soft_wrap=True)
@@ -166,10 +172,10 @@ def _markdown_table(of: Lines) -> list[str]:
     return [row(headings), "|" + "---|" * len(headings), *map(row, lines)]
 
 
-def markdown(found: Sequence[SwitchEffects]) -> str:
+def markdown(found: Sequence[SwitchEffects], disturbed: float) -> str:
     """Both tables with their notes, ready for a document."""
     parts = [*_markdown_table(summary_lines(found)), "", *(f"- {line}" for line in _LEGEND), ""]
-    parts += [f"**{line}**\n" for line in notes(found)]
+    parts += [f"**{line}**\n" for line in notes(found, disturbed)]
     parts += [
         "<details><summary>By workload, with the ratios of both passes</summary>",
         "",

@@ -26,6 +26,12 @@ static inline void atomic_write(long *p, long v) { __atomic_store_n(p, v, __ATOM
 static inline long atomic_read_acquire(const long *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void atomic_write_release(long *p, long v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline void *atomic_swap(void **p, void *v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
+static inline void *pointer_read(void **p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+#if defined(__x86_64__)
+static inline void spin_pause(void) { __builtin_ia32_pause(); }
+#else
+static inline void spin_pause(void) { sched_yield(); }
+#endif
 static inline long atomic_add(long *p, long v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
 /* CLOCK_MONOTONIC is one clock for the whole machine, so the harness can lay its own RSS samples, taken

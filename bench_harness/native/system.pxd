@@ -26,6 +26,8 @@ cdef extern from "bench_harness/native/system.h" nogil:
     int sem_wait(sem_t*)
     int sem_post(sem_t*)
     int sched_yield()
+    void* pointer_read(void**)
+    void spin_pause()
     void _exit(int)
     int dprintf(int, const char*, ...)
     long write(int, const void*, size_t)

@@ -119,9 +119,9 @@ def ablation_figure(found: Sequence[SwitchEffects], title: str) -> Figure:
     """One line per switch, one panel per measure; ratios with the idea / without it, on a logarithmic scale."""
     places = _places(found)
     height = (places[-1] + 1 if places else 1) * _LINE_INCHES
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(17.0, height + 2.0), sharey=True)
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(19.0, height + 2.0), sharey=True)
     figure.subplots_adjust(
-        left=0.315, right=0.985, top=1 - 1.05 / (height + 2.0), bottom=0.85 / (height + 2.0), wspace=0.07
+        left=0.282, right=0.985, top=1 - 1.05 / (height + 2.0), bottom=0.85 / (height + 2.0), wspace=0.07
     )
     for number, axes in enumerate(panels):
         _panel(axes, found, places, number)

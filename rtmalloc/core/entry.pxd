@@ -25,7 +25,7 @@ from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
-from rtmalloc.core.remote cimport heap_free_remote, heap_takes_remote, span_put
+from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
 from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_size
 from rtmalloc.core.span cimport Span
@@ -121,6 +121,7 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
     if heap_uncovered(h) != 0 and not heap_cover(h, False):
         # Others have had the use of its budget while it slept, and there is no more: it begins anew.
         heap_flush(h)
+    heap_remote_tick(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)
         if store_epoch(h.store, h, now):
@@ -240,9 +241,7 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef uint32_t class_ = <uint32_t>(b - h.bins)
     b.room += 1
-    if batch_takes(&h.sources[class_].excess, p):
-        h.counters.excess_frees += 1
-    else:
+    if not batch_takes(&h.sources[class_].excess, p):
         heap_free_excess(h, p, class_)
     h.beat -= 1
     if unlikely(h.beat < 0):
@@ -257,7 +256,18 @@ cdef inline slow_void free_outside(void* p) noexcept nogil:
 
 
 cdef inline slow_void free_other(void* p) noexcept nogil:
-    # In the arena, but not a small object of the calling thread.
+    # In the arena, but not a small object of the calling thread: first the quick path of remote frees, without a frame.
+    cdef Heap* h = thread_heap()
+    if unlikely(not heap_takes_remote(h, p)):
+        free_foreign(p)
+        return
+    h.beat -= 1
+    if unlikely(h.beat < 0):
+        heap_tick(h)
+
+
+cdef inline slow_void free_foreign(void* p) noexcept nogil:
+    # A large block, or a small object that begins a new batch.
     cdef Allocator* a = allocator()
     cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
     cdef uint32_t tag = tag_of_slice(&a.store.arena, slice)
@@ -265,11 +275,6 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
     cdef uint32_t object_ = 0
     cdef Span* s
     cdef Batch batch
-    if heap_takes_remote(h, p):
-        h.beat -= 1
-        if unlikely(h.beat < 0):
-            heap_tick(h)
-        return
     if tag_code(tag) == TAG_LARGE:
         if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")

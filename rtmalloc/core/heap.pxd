@@ -41,6 +41,7 @@ cdef struct Source:
     uint32_t word              # where the scan of `current` stands
     uint16_t low               # fewest objects the bin held when the epoch looked
     uint16_t limit             # most objects that the options let the bin hold; 0 = to be worked out
+    bint dry                   # the last refill has left no own span with free objects
     Batch excess               # freed objects on their way to their span
 
 cdef struct HeapCounters:
@@ -67,7 +68,7 @@ cdef struct Heap:
     uint32_t id                # 1..65535
     uint32_t live              # 1 while a thread has it (written under heaps_lock)
     int64_t granted_bytes      # capacity of all bins
-    int64_t remote_room        # bytes that the sender's cache may still take
+    int64_t remote_room        # bytes that the sender's cache may still take; exact after a tick (remote.pxd)
     uint64_t epoch_at          # clock, in ms, of the next epoch
     Heap* pool_next            # while no thread has it: the next such heap
     int32_t beat_length        # BEAT_LEAST..BEAT_MOST
@@ -75,8 +76,8 @@ cdef struct Heap:
     # -- BINS_OFFSET
     Bin bins[CLASSES_MOST]
     Source sources[CLASSES_MOST]
-    uint32_t remote_last       # the slot that was used last
-    Batch remote[REMOTE_SLOTS] # the sender's cache: objects of spans that are not ours
+    uint32_t remote_last       # where in `remote` the batch lies that takes objects without further ado
+    Batch remote[REMOTE_SLOTS + 1]  # the sender's cache: objects of spans that are not ours. The last one stays empty
     Span* owned                # all own spans
     Span* sweep                # where the epoch's look at own spans goes on
     uint8_t padding_b[64]
@@ -85,11 +86,12 @@ cdef struct Heap:
     uint32_t padding_c
     uint64_t accounted         # bytes of granted_bytes that count towards total_kib (atomic, signed: budget.pxd)
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
-    uint8_t padding_d[56]
+    uint64_t ticked_at         # clock, in ms, of the last tick: written by the thread, read by whoever has news for it or
+                               # wants its budget
+    uint8_t padding_d[48]
     # -- the thread's again
     uint32_t tid               # of the thread that has it (this and the next: under the allocator's heaps_lock)
     uint32_t life              # counts the threads that have had it
-    uint64_t ticked_at         # clock, in ms, of the last tick (others read it, relaxed)
     uint32_t steal             # class that gives up bin capacity next
     uint64_t asked_at          # epoch_at when it last looked for idle heaps' grants
     bint last_zeroed           # whether the object that the last refill returned is known to be zero

@@ -19,7 +19,8 @@ cdef extern from *:
     void* RT_MAILBOX_CLOSED
 
 cdef enum:
-    MAIL_PATIENCE = 16         # spans in a mailbox before others act for its owner
+    MAIL_GATHERS = 4           # spans in a mailbox before a busy owner reads it without need
+    MAIL_PATIENCE = 8          # spans in a mailbox before others act for its owner
 
 cdef struct Mailbox:
     void* head                 # Span*, NULL, or RT_MAILBOX_CLOSED
@@ -55,6 +56,12 @@ cdef inline bint mailbox_is_neglected(Mailbox* m) noexcept nogil:
 
 cdef inline bint mailbox_has_mail(Mailbox* m) noexcept nogil:
     return <size_t>rt_load_relaxed_pointer(&m.head) > <size_t>RT_MAILBOX_CLOSED
+
+
+cdef inline bint mailbox_is_due(Mailbox* m, bint needed) noexcept nogil:
+    # Whether the owner reads its mail now: when it needs a span, or when some have gathered. A span that is just being
+    # freed into had better be left alone until then: its bitmap would go back and forth between two caches.
+    return mailbox_has_mail(m) and (needed or rt_load_relaxed_u32(&m.unread) >= MAIL_GATHERS)
 
 
 cdef inline Span* mailbox_take(Mailbox* m, bint close) noexcept nogil:

@@ -10,13 +10,13 @@ from rtmalloc.core.budget cimport budget_from_idle, heap_budget, heap_cover, hea
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
-from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
+from rtmalloc.core.mailbox cimport mailbox_is_due, mailbox_of
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, object_locate
 from rtmalloc.core.options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
 )
 from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
-from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put
+from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT, rt_class_size
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
@@ -27,6 +27,7 @@ from rtmalloc.core.store cimport central_adopt, store_span_new
 
 cdef enum:
     REFILL_VISITS = 4          # spans that one refill may gather from
+    SCOUT_HEAPS = 8            # mailboxes looked into before a new span is formed
     EXCESS_ALONE = 4096        # bytes: objects so large go home one by one, for a word of them would hold up to 2 MiB
     STEAL_BYTES = 2048         # how much a bin grows at the cost of others
 
@@ -110,6 +111,10 @@ cdef inline Span* heap_span_next(Heap* h, Source* source, uint32_t class_) noexc
         h.counters.refill_partial += 1
     else:
         s = <Span*>central_adopt(h.store, h.id, class_)
+        if s == NULL:
+            # Before memory grows: what others have left unread in their mailboxes becomes nobody's, to be adopted.
+            store_read_mail(h.store, h, SCOUT_HEAPS)
+            s = <Span*>central_adopt(h.store, h.id, class_)
         if s != NULL:
             h.counters.refill_adopted += 1
         else:
@@ -125,14 +130,25 @@ cdef inline Span* heap_span_next(Heap* h, Source* source, uint32_t class_) noexc
 
 
 cdef inline void** chain_append(void** tail, Span* s, uint32_t first, uint64_t mask) noexcept nogil:
-    # Link the objects of `mask` behind `tail` in address order; object `first` is bit 0. Returns the new tail.
-    cdef char* start = s.base + <size_t>first * s.size
-    cdef void** object_
+    # Link the objects of `mask`, which is not 0, behind `tail` in address order; object `first` is bit 0. Returns the new
+    # tail.
+    cdef size_t size = s.size
+    cdef char* start = s.base + first * size
+    cdef char* object_ = start + rt_lowest_bit(mask) * size
+    cdef char* end
+    if mask & (mask + (mask & -mask)) == 0:
+        # One run, as in fresh or wholly returned words.
+        end = start + rt_highest_bit(mask) * size
+        while object_ <= end:
+            tail[0] = object_
+            tail = <void**>object_
+            object_ += size
+        return tail
     while mask:
-        object_ = <void**>(start + <size_t>rt_lowest_bit(mask) * s.size)
+        object_ = start + rt_lowest_bit(mask) * size
         mask &= mask - 1
         tail[0] = object_
-        tail = object_
+        tail = <void**>object_
     return tail
 
 
@@ -220,6 +236,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
         got += span_draw(h, s, source, wanted - got, tail, first, &h.last_zeroed)
         if got:
             visits += 1
+    source.dry = source.current == NULL and source.partial == NULL
     return got
 
 
@@ -235,7 +252,7 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, uint32_t most) no
     cdef uint32_t got
     if source.excess.span != NULL:
         heap_excess_flush(h, source)
-    if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
+    if mailbox_is_due(mailbox_of(&h.store.arena, h.id), source.dry):
         mail_read(h.store, h, h.id, False)
     if b.refills < 255:
         b.refills += 1
@@ -263,6 +280,7 @@ cdef inline slow_void heap_excess_flush(Heap* h, Source* source) noexcept nogil:
     cdef Batch batch = source.excess
     batch_clear(&source.excess)
     h.counters.excess_batches += 1
+    h.counters.excess_frees += rt_count_bits(batch.mask)
     span_put(h.store, h, &batch)
 
 
@@ -271,7 +289,6 @@ cdef inline slow_void heap_free_excess(Heap* h, void* p, uint32_t class_) noexce
     cdef Source* source = &h.sources[class_]
     cdef uint32_t object_ = 0
     cdef Span* s
-    h.counters.excess_frees += 1
     if batch_takes(&source.excess, p):
         return
     s = object_locate(&h.store.arena, p, &object_)

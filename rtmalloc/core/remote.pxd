@@ -1,14 +1,16 @@
 # Objects come home. Whoever frees, to whichever span, ORs a mask of up to 64 objects into one word of its bitmap; only
 # the OR that may have made the span usable again, or whole, tells somebody.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from rtmalloc.core.atomics cimport rt_or_u64
+from rtmalloc.core.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_or_u64, rt_store_relaxed_u32,
+)
 from rtmalloc.core.attributes cimport slow_void
 from rtmalloc.core.bitmap cimport rt_count_bits
 from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, heap_disown, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.mailbox cimport (
-    Mailbox, mailbox_is_neglected, mailbox_next, mailbox_of, mailbox_push, mailbox_take,
+    Mailbox, mailbox_has_mail, mailbox_is_neglected, mailbox_next, mailbox_of, mailbox_push, mailbox_take,
 )
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, complain_of_double_free
 from rtmalloc.core.options cimport RT_OPTION_remote_kib
@@ -17,6 +19,17 @@ from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport SPAN_PARTIAL, Span, span_full_mask, span_is_whole
 from rtmalloc.core.span_queue cimport span_queue_remove
 from rtmalloc.core.store cimport Store, central_abandon, central_event, span_slice
+
+
+cdef enum:
+    AWAKE_MS = 8               # an owner that ticked so recently will soon look for itself
+
+
+cdef inline bint heap_is_awake(const Heap* h, const Heap* self) noexcept nogil:
+    # Whether the owner of something is at work, as far as the caller's own last look at the clock can tell. A hint: it
+    # decides who does the work, not whether it is done. One who is at work has use for its spans, and has them in its
+    # cache; doing it from here costs both sides a dozen cache misses a span.
+    return self != NULL and rt_load_relaxed_u64(&h.ticked_at) + AWAKE_MS >= self.ticked_at
 
 
 cdef inline bint heap_settle_locked(Heap* h, Span* s) noexcept nogil:
@@ -87,11 +100,11 @@ cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t cla
         h = <Heap*>store.heaps[owner]
         if h == self:
             lock_take(&h.lock)
-        elif not span_is_whole(s) or not lock_try(&h.lock):
-            # Usable again is news for the owner alone. Whole concerns everybody, but the owner is at work just now.
+        elif heap_is_awake(h, self) or not span_is_whole(s) or not lock_try(&h.lock):
+            # Usable again is news for the owner alone. Whole concerns everybody, unless the owner is at work just now.
             box = mailbox_of(&store.arena, owner)
             if mailbox_push(box, s):
-                if mailbox_is_neglected(box):
+                if mailbox_is_neglected(box) and not heap_is_awake(h, self):
                     heap_evict(store, self, h)
                 return
             # Closed: that heap has just given up all its spans, so the tag has changed.
@@ -134,49 +147,76 @@ cdef inline slow_void mail_read(Store* store, Heap* reader, uint32_t heap_id, bi
         s = rest
 
 
+cdef inline void store_read_mail(Store* store, Heap* reader, uint32_t most) noexcept nogil:
+    # Read the mail of at most so many heaps, going round: an owner that sleeps does not read its own. The caller may hold
+    # the reader's lock.
+    cdef uint32_t count = rt_load_acquire_u32(&store.heap_count)
+    cdef uint32_t id = rt_load_relaxed_u32(&store.mail_cursor)
+    cdef uint32_t i
+    for i in range(count if count < most else most):
+        id = id + 1 if id < count else 1
+        if (reader == NULL or id != reader.id) and mailbox_has_mail(mailbox_of(&store.arena, id)):
+            heap_evict(store, reader, <Heap*>store.heaps[id])
+    rt_store_relaxed_u32(&store.mail_cursor, id)
+
+
 # ---- the sender's cache
+#
+# remote_room = remote_kib - bytes in the cache, except that what the quick path took since the last tick is not yet in it:
+# at most BEAT_MOST objects of REMOTE_QUICK bytes, 64 KiB.
+
+cdef enum:
+    REMOTE_QUICK = 256         # bytes: a batch of larger objects is not offered to the quick path
+
+
+cdef inline void heap_remote_send(Heap* h, Batch* slot) noexcept nogil:
+    # Send what one slot holds; empty it first, because whoever is told of it may come back to us.
+    cdef Batch batch = slot[0]
+    batch_clear(slot)
+    h.counters.remote_batches += 1
+    h.counters.remote_frees += rt_count_bits(batch.mask)
+    span_put(h.store, h, &batch)
+
 
 cdef inline slow_void heap_remote_flush(Heap* h) noexcept nogil:
     # Send everything that the sender's cache holds.
-    cdef Batch batch
     cdef uint32_t i
     for i in range(REMOTE_SLOTS):
         if h.remote[i].span != NULL:
-            batch = h.remote[i]
-            batch_clear(&h.remote[i])
-            h.counters.remote_batches += 1
-            span_put(h.store, h, &batch)
+            heap_remote_send(h, &h.remote[i])
     h.remote_room = h.store.options.value[RT_OPTION_remote_kib] * 1024
 
 
-cdef inline void heap_note_remote(Heap* h, uint32_t size) noexcept nogil:
-    # The sender's cache has taken an object.
-    h.counters.remote_frees += 1
-    h.remote_room -= size
-    if h.remote_room < 0:
+cdef inline void heap_remote_tick(Heap* h) noexcept nogil:
+    # Work out what the sender's cache holds, and send it if that is too much.
+    cdef int64_t room = h.store.options.value[RT_OPTION_remote_kib] * 1024
+    cdef uint32_t i
+    if h.remote_room == room:
+        # Nothing has been put into the cache since it was last sent.
+        return
+    for i in range(REMOTE_SLOTS):
+        if h.remote[i].span != NULL:
+            room -= <int64_t>rt_count_bits(h.remote[i].mask) * h.remote[i].size
+    h.remote_room = room
+    if room < 0:
         heap_remote_flush(h)
 
 
 cdef inline bint heap_takes_remote(Heap* h, const void* p) noexcept nogil:
-    # Whether the object belongs to the batch that was used last, and is in it now: neighbours are often freed in a row.
-    # (True of no pointer for a thread without a heap: its batches are empty.)
-    cdef Batch* last = &h.remote[h.remote_last]
-    if not batch_takes(last, p):
-        return False
-    heap_note_remote(h, last.size)
-    return True
+    # The quick path: whether the object belongs to the batch that was used last, and is in it now; neighbours are often
+    # freed in a row. (True of no pointer for a thread without a heap: its batches are empty.)
+    return batch_takes(<Batch*>(<char*>h.remote + h.remote_last), p)
 
 
 cdef inline void heap_free_remote(Heap* h, void* p, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
     # An object of somebody else's span: group it with others of the same 64, then send them with one atomic step.
     cdef uint32_t slot = ((s.index * 5) ^ (object_ >> 6)) & (REMOTE_SLOTS - 1)
     cdef uint32_t size = s.size
-    cdef Batch batch
-    h.remote_last = slot
     if not batch_takes(&h.remote[slot], p):
-        batch = h.remote[slot]
+        if h.remote[slot].span != NULL:
+            heap_remote_send(h, &h.remote[slot])
         batch_begin(&h.remote[slot], s, object_, class_)
-        if batch.span != NULL:
-            h.counters.remote_batches += 1
-            span_put(h.store, h, &batch)
-    heap_note_remote(h, size)
+    h.remote_last = (slot if size <= REMOTE_QUICK else REMOTE_SLOTS) * sizeof(Batch)
+    h.remote_room -= size
+    if h.remote_room < 0:
+        heap_remote_flush(h)

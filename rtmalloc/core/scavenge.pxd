@@ -12,7 +12,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
 from rtmalloc.core.refill cimport bin_flush, bin_resize, heap_excess_flush
-from rtmalloc.core.remote cimport heap_evict, heap_remote_flush, mail_read
+from rtmalloc.core.remote cimport heap_remote_flush, mail_read, store_read_mail
 from rtmalloc.core.size_class cimport RT_CLASS_COUNT
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
@@ -85,23 +85,11 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
     heap_sweep(h)
 
 
-cdef inline void store_read_idle_mail(Store* store, Heap* reader) noexcept nogil:
-    # Read the mail of a bounded number of heaps, going round: an owner that sleeps does not read its own.
-    cdef uint32_t count = rt_load_acquire_u32(&store.heap_count)
-    cdef uint32_t id = rt_load_relaxed_u32(&store.mail_cursor)
-    cdef uint32_t i
-    for i in range(count if count < MAIL_HEAPS else MAIL_HEAPS):
-        id = id + 1 if id < count else 1
-        if (reader == NULL or id != reader.id) and mailbox_has_mail(mailbox_of(&store.arena, id)):
-            heap_evict(store, reader, <Heap*>store.heaps[id])
-    rt_store_relaxed_u32(&store.mail_cursor, id)
-
-
 cdef inline cold_int store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:
     # What belongs to nobody in particular: one of the ticking threads does it, once per epoch. Whether it was this one.
     cdef uint64_t due = rt_load_relaxed_u64(&store.epoch_at)
     if now < due or not rt_swap_if_u64(&store.epoch_at, &due, now + store.options.value[RT_OPTION_epoch_ms]):
         return 0
     transfer_drain(&store.transfer, &store.arena.pages, False)
-    store_read_idle_mail(store, self)
+    store_read_mail(store, self, MAIL_HEAPS)
     return 1

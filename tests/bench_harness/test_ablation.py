@@ -240,7 +240,7 @@ def _pass(speed: float, peak: float = 1.0, seed: int = 1, rounds: int = 9, **cha
 
     def cell(name: str, number: int, label: str, threads: int, s: float, p: float) -> dict[str, Any]:
         throughput, size = 1e6 * s * noise.gauss(1, 0.004), int(10 * MIB * p * noise.gauss(1, 0.004))
-        return make_cell(name, number, throughput, size, label, threads, **changes)
+        return make_cell(name, number, throughput, size, label, threads, **changes)  # its CPU time is always 1 s
 
     cells = []
     for number in range(rounds):
@@ -263,6 +263,7 @@ def test_a_repeat_confirms_direction_and_significance(declared: Declaration) -> 
     found = _first(declared, _pass(1.2, 0.8), _pass(1.2, 0.8, seed=2))
     assert _verdicts(found) == {
         "throughput": Verdict.BETTER,
+        "cpu": Verdict.BETTER,
         "peak": Verdict.BETTER,
         "steady": Verdict.BETTER,
         "fragmentation": Verdict.BETTER,
@@ -289,6 +290,7 @@ def test_a_difference_below_one_percent_is_not_claimed(declared: Declaration) ->
     for results in passes:
         for cell in results.cells:  # exactly half a percent in every round: significant, and below the A/A limit
             cell["throughput"] = 1005.0 if cell["contender"] == "rtmalloc" else 1000.0
+            cell["operations"] = 1000
     found = _first(declared, *passes)
     first = found.effect("throughput").first
     assert first is not None and first.significant and first.low > 1
@@ -313,13 +315,13 @@ def test_a_failed_cell_is_told_and_takes_its_round_with_it(declared: Declaration
     found = _first(declared, one, two)
     first = found.effect("throughput").first
     assert first is not None and first.rounds == 8
-    assert notes([found]) == [f"failed: {OFF} in {FIRST[0]} x1: killed by SIGSEGV"]
+    assert notes([found], 0.1) == [f"failed: {OFF} in {FIRST[0]} x1: killed by SIGSEGV"]
 
 
 def test_a_workload_that_does_not_count_its_bytes_has_no_fragmentation(declared: Declaration) -> None:
     found = _first(declared, _pass(1.2, live_bytes=-1), _pass(1.2, live_bytes=-1))
     assert _verdicts(found)["fragmentation"] is Verdict.MISSING
-    assert summary_lines([found])[1][0][8] == "-"
+    assert summary_lines([found])[1][0][9] == "-"
 
 
 def test_steady_is_the_end_of_the_last_idling_or_of_the_window() -> None:
@@ -331,10 +333,21 @@ def test_steady_is_the_end_of_the_last_idling_or_of_the_window() -> None:
     assert steady_rss(make_cell("a", 0, 1.0, 10 * MIB, window_rss_bytes=4 * MIB)) == 4 * MIB
 
 
+def test_cpu_time_counts_where_the_clock_was_disturbed(declared: Declaration) -> None:
+    passes = [_pass(0.8, 1.2, seed=seed) for seed in (1, 2)]
+    noise = random.Random(3)
+    for results in passes:
+        for cell in results.cells:
+            cell["throughput"] *= noise.uniform(0.3, 1)
+    found = _first(declared, *passes)
+    assert _verdicts(found)["throughput"] is Verdict.NOT_SEPARABLE
+    assert _verdicts(found)["cpu"] is Verdict.WORSE and found.default_loses
+
+
 def test_a_default_that_loses_in_both_is_said_loudly(declared: Declaration) -> None:
     loses = _first(declared, _pass(0.8, 1.2), _pass(0.8, 1.2, seed=2))
     assert loses.default_loses
-    assert notes([loses])[0].startswith("THE DEFAULT LOSES: bin_max=4 (switch first) beats it")
+    assert notes([loses], 0.1)[0].startswith("THE DEFAULT LOSES: bin_max=4 (switch first) beats it")
     assert not _first(declared, _pass(1.2, 0.8), _pass(1.2, 0.8, seed=2)).default_loses
     assert not _first(declared, _pass(0.8, 0.8), _pass(0.8, 0.8, seed=2)).default_loses
     turned = replace(loses.switch, on=loses.switch.off, off=Side())
@@ -348,12 +361,13 @@ def test_a_default_that_loses_in_both_is_said_loudly(declared: Declaration) -> N
 def test_idea_guess_and_measure_stand_side_by_side(declared: Declaration) -> None:
     found = [_first(declared, _pass(1.2, 0.8), _pass(1.2, 0.8, seed=2))]
     headings, lines = summary_lines(found)
-    assert headings[5:9] == ("throughput", "peak RSS", "steady RSS", "RSS/live")
+    assert headings[5:10] == ("throughput", "CPU time/op", "peak RSS", "steady RSS", "RSS/live")
     assert lines[0][:5] == ("3", "First idea", "++ - -", "first", "default / bin_max=4")
-    assert lines[0][5].startswith("1.2") and lines[0][9] == "no change"
+    assert lines[0][5].startswith("1.2") and lines[0][10] == "no change"
     assert len(detail_lines(found)[1]) == 4
-    text = markdown(found)
+    text = markdown(found, 0.9)
     assert "| 3 | First idea | ++ - - | first | default / bin_max=4 | 1.2" in text and "| larson x1 | no |" in text
+    assert "up to 90% of the cells were disturbed" in text
 
 
 def test_the_picture_names_every_switch_and_is_the_same_for_the_same_data(
@@ -441,6 +455,8 @@ def test_an_interrupted_run_goes_on_in_either_pass(
     left[0] = 36  # the other 26 of the first pass, 10 of the second
     assert _run(rows, "--repeat", "3", "--resume") == 130
     assert load(Path("results/ablation.json")).header["settings"]["seed"] == 4141
+    assert _run(rows, "--show", "results/ablation.json") == 0  # with what the second pass has so far
+    assert "Second idea" in capsys.readouterr().out
     assert Journal(Path("results/ablation-again.json")).read() is not None
     left[0] = 26
     assert _run(rows, "--repeat", "3", "--resume") == 0

@@ -179,11 +179,14 @@ class PutSteps(SpanSteps):
     def event_look(self) -> None:
         """Another heap's: useful again is news for its owner alone, but whoever sees it whole may settle it.
 
-        No lock is held, and the span may be another one by now: the answer is no more than a guess.
+        No lock is held, and the span may be another one by now: the answer is no more than a guess. If the owner has
+        been at work just now (any time, as far as we know), it is left to it even so.
         """
         s, t = self.s, self.t
         p, word = self.slice_at[s[t + SPAN]], s[t + WORD]
-        if self._load(p + BITS + word) != SHAPES[s[p + SHAPE]].full[word]:
+        if not word and self._choose(2):
+            s[t + PC] = Pc.NOTIFY_EXCHANGE_FLAG
+        elif self._load(p + BITS + word) != SHAPES[s[p + SHAPE]].full[word]:
             s[t + WORD], s[t + PC] = 0, Pc.NOTIFY_EXCHANGE_FLAG
         elif self._word_exists(p, word + 1):
             s[t + WORD] = word + 1

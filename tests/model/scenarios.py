@@ -370,7 +370,7 @@ MUTATIONS = (
     Mutation("flag_survives_formation", REFORM_ONE, "in two mailboxes", "cleared by the one who forms it anew"),
     Mutation("flag_cleared_by_exchange", TSO_HINT, "stranded", "the clearing waits in the store buffer"),
     Mutation("flag_cleared_before_look", OWNER_FREES, "stranded", "an object comes home between look and clearing"),
-    Mutation("link_read_before_flag_cleared", OWNER_MAIL, "flag stuck", "the link is somebody else's by then"),
+    Mutation("link_read_before_flag_cleared", OWNER_MAIL, "in two mailboxes", "the link is somebody else's by then"),
     Mutation("push_sees_closed", RECYCLED, "flag stuck", "a hint is left behind in a closed mailbox"),
     Mutation("closed_push_looks_again", ADOPT, "stranded", "the hint was for the next owner"),
     Mutation("drain_forwards", REFORM_SAME, "stranded", "hints for the next owner were swallowed by this one"),
