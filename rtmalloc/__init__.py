@@ -14,6 +14,7 @@ from rtmalloc._library import library_path
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from rtmalloc._options import Option, configure, options
+    from rtmalloc._pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
     from rtmalloc._stats import ClassStats, Stats, bytes_allocated, stats, trim
     from rtmalloc._stats_file import StatsFileError, stats_file
     from rtmalloc._verify import Verification, verify
@@ -24,11 +25,14 @@ __version__ = "0.1.0"
 _LATER = {
     "ClassStats": "_stats",
     "Option": "_options",
+    "PressureCallback": "_pressure",
     "Stats": "_stats",
     "StatsFileError": "_stats_file",
     "Verification": "_verify",
+    "announce_memory_pressure": "_pressure",
     "bytes_allocated": "_stats",
     "configure": "_options",
+    "on_memory_pressure": "_pressure",
     "options": "_options",
     "stats": "_stats",
     "stats_file": "_stats_file",
@@ -42,16 +46,19 @@ __all__ = [
     "ClassStats",
     "InstallError",
     "Option",
+    "PressureCallback",
     "Stats",
     "StatsFileError",
     "Status",
     "Verification",
+    "announce_memory_pressure",
     "bytes_allocated",
     "configure",
     "disable",
     "enable",
     "install",
     "library_path",
+    "on_memory_pressure",
     "options",
     "stats",
     "stats_file",

@@ -10,8 +10,9 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     span, span_queue                            a run cut into objects, whose free ones are bits
     arena, pagemap, object                      the reserved range; who owns an address, which object it is
     transfer_cache, central, mailbox, store     what threads share
-    heap, remote, refill                        a thread's bins and spans; objects that come home
-    scavenge, page_return, purge, background    giving back
+    heap, budget, remote, refill                a thread's bins and spans; objects that come home
+    scavenge, page_return, purge                giving back
+    pressure, background                        when memory is short, and when nobody calls
     radix, large                                blocks above the small classes
     thread, entry, fork, stats                  threads, the calls, fork, numbers
     hooks, api                                  CPython's allocator domains; the table for Python code
@@ -19,6 +20,8 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
+
+from cpython.object cimport PyObject
 
 from rtmalloc.core.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
@@ -34,9 +37,13 @@ from rtmalloc.core.options cimport (
     OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, rt_option_specs,
 )
 from rtmalloc.core.pagemap cimport BIN_BYTES
-from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.profile cimport ProfileBucket
 from rtmalloc.core.profile_file cimport profile_write
+from rtmalloc.core.pressure cimport (
+    RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SOURCES, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE,
+    rt_pressure_close, rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_source, rt_pressure_wake,
+)
+from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.stats cimport RT_STATS_NAME_COUNT, ClassStats, Stats, rt_stats_names, stats_print
 from rtmalloc.core.thread cimport allocator, allocator_open
@@ -55,6 +62,9 @@ cdef extern from "Python.h":
     void PyMem_Free(void* p) noexcept
     void* PyObject_Malloc(size_t bytes) noexcept
     void PyObject_Free(void* p) noexcept
+    PyObject* PyObject_CallNoArgs(PyObject* callable) noexcept
+    void PyErr_WriteUnraisable(PyObject* where) noexcept
+    void Py_XDECREF(PyObject* o) noexcept
 
 
 # ---- what happens when the library is loaded and when the process ends
@@ -168,6 +178,89 @@ def trim():
     with nogil:
         gave = a.trim()
     return bool(gave)
+
+
+def flush_everything():
+    """Flush everything across all threads; whether memory went back to the kernel now."""
+    cdef const rt_api* a = api()
+    cdef int gave
+    with nogil:
+        gave = a.emergency_flush()
+    return bool(gave)
+
+
+def pressure_alarm():
+    """The same, for who has heard of pressure; whether it was done: not again within half a second."""
+    cdef const rt_api* a = api()
+    cdef int done
+    with nogil:
+        done = a.pressure_alarm()
+    return bool(done)
+
+
+def pressure_watched():
+    """The sources of pressure, as a bit set (``PRESSURE_NAMES``), that the allocator's background thread watches now."""
+    return api().pressure_watched()
+
+
+def call_reporting(function):
+    """Call ``function()``; what it raises goes to ``sys.unraisablehook``."""
+    cdef PyObject* result = PyObject_CallNoArgs(<PyObject*>function)
+    if result == NULL:
+        PyErr_WriteUnraisable(<PyObject*>function)
+    Py_XDECREF(result)
+
+
+PRESSURE_NAMES = {
+    RT_PRESSURE_CGROUP: "cgroup memory.pressure",
+    RT_PRESSURE_SYSTEM: "/proc/pressure/memory",
+    RT_PRESSURE_EVENTS: "cgroup memory.events",
+    RT_PRESSURE_FILE: "RTMALLOC_PRESSURE_FILE",
+}
+
+
+cdef class PressureWatch:
+    """The sources of pressure that this machine offers, and a pipe to be woken by; for one thread that waits."""
+
+    cdef rt_pressure_source sources[RT_PRESSURE_SOURCES]
+    cdef rt_pressure_source wake_ends[2]
+    cdef readonly uint32_t kinds
+
+    def __cinit__(self, stall_ms):
+        """Open them; ``kinds`` tells which there are. OSError when there is no descriptor left for the pipe."""
+        cdef uint64_t stall = stall_ms
+        memset(self.sources, 0, sizeof(self.sources))
+        memset(self.wake_ends, 0, sizeof(self.wake_ends))
+        if not rt_pressure_pipe(self.wake_ends):
+            raise OSError("no pipe can be opened to wait for memory pressure")
+        self.kinds = rt_pressure_open(self.sources, stall)
+
+    def listen(self):
+        """Let the allocator wake this watch when the kernel refuses memory; replaces an earlier one."""
+        api().pressure_listen(&self.wake_ends[1])
+
+    def unlisten(self):
+        """Let the allocator wake nobody; to be called before ``close``."""
+        api().pressure_listen(NULL)
+
+    def wait(self):
+        """Wait until a source speaks or somebody wakes us; (a source spoke, somebody woke us)."""
+        cdef uint32_t bits
+        with nogil:
+            bits = rt_pressure_look(self.sources, &self.wake_ends[0], -1)
+        return bool(bits & ~<uint32_t>RT_PRESSURE_WAKE), bool(bits & <uint32_t>RT_PRESSURE_WAKE)
+
+    def wake(self):
+        """End a ``wait``, now or the next one."""
+        rt_pressure_wake(&self.wake_ends[1])
+
+    def close(self):
+        """Close all descriptors, when nobody waits any more."""
+        cdef int i
+        for i in range(RT_PRESSURE_SOURCES):
+            rt_pressure_close(&self.sources[i])
+        rt_pressure_close(&self.wake_ends[0])
+        rt_pressure_close(&self.wake_ends[1])
 
 
 def stats_raw():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rtmalloc import _core
 
@@ -30,7 +31,7 @@ class InstallError(RuntimeError):
 class Status:
     """Whether and how rtmalloc serves this process. A plain class: dataclasses take longer to import than rtmalloc."""
 
-    __slots__ = ("active", "domains", "library", "route", "table")
+    __slots__ = ("active", "domains", "library", "pressure", "route", "table")
 
     active: bool
     """Whether any Python domain or malloc itself is served by rtmalloc now."""
@@ -42,21 +43,32 @@ class Status:
     """Path of the file whose allocator is used."""
     table: str
     """The file its size classes were read from (``RTMALLOC_OPTIONS=config=FILE``), or ``"built in"``."""
+    pressure: frozenset[str]
+    """The sources of memory pressure that are watched now, by the background thread or for callbacks; often none."""
 
     def __init__(
-        self, *, active: bool, route: str, domains: frozenset[str], library: str, table: str = "built in"
+        self,
+        *,
+        active: bool,
+        route: str,
+        domains: frozenset[str],
+        library: str,
+        table: str = "built in",
+        pressure: frozenset[str] = frozenset(),
     ) -> None:
         self.active = active
         self.route = route
         self.domains = domains
         self.library = library
         self.table = table
+        self.pressure = pressure
 
     def __repr__(self) -> str:
         domains = "{" + ", ".join(sorted(self.domains)) + "}"
+        pressure = "{" + ", ".join(sorted(self.pressure)) + "}"
         return (
             f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r}, "
-            f"table={self.table!r})"
+            f"table={self.table!r}, pressure={pressure})"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -201,4 +213,14 @@ def status() -> Status:
         domains=names,
         library=_core.location(),
         table=_core.size_classes()[1] or "built in",
+        pressure=_pressure_watched(),
     )
+
+
+def _pressure_watched() -> frozenset[str]:
+    """The names of the sources of memory pressure that somebody watches for this process now."""
+    bits = _core.pressure_watched()
+    callbacks = sys.modules.get("rtmalloc._pressure")  # imported only by who has callbacks
+    if callbacks is not None:
+        bits |= callbacks.watched()
+    return frozenset(name for bit, name in _core.PRESSURE_NAMES.items() if bits & bit)

@@ -50,6 +50,10 @@ class Stats:
     """Bytes of free slices that are still resident; they go back after ``dirty_decay_ms``."""
     muzzy: int
     """Bytes among them that the kernel may take when it needs memory (``muzzy_decay_ms``)."""
+    clean: int
+    """Bytes of free slices that hold no memory: given back, or never used."""
+    committed: int
+    """Bytes of address space opened for use: blocks of the arena, ``dirty`` and ``clean`` slices together."""
     metadata: int
     """Bytes of physical memory that rtmalloc's own tables take."""
     reserved: int
@@ -96,6 +100,8 @@ def stats() -> Stats:
         resident=numbers["resident"],
         dirty=numbers["dirty"],
         muzzy=numbers["muzzy"],
+        clean=numbers["clean"],
+        committed=numbers["committed"],
         metadata=numbers["metadata"],
         reserved=numbers["reserved"],
         purged=numbers["purged"],
@@ -110,9 +116,17 @@ def bytes_allocated() -> int:
     return stats().allocated
 
 
-def trim() -> bool:
-    """Give unused memory back to the kernel now instead of after ``dirty_decay_ms``; whether there was any.
+def trim(*, emergency: bool = False) -> bool:
+    """Give unused memory back to the kernel now instead of after ``dirty_decay_ms``.
 
-    Worth calling after ``gc.collect()``, before a process goes idle for good or forks workers.
+    Worth calling after ``gc.collect()``, before a process goes idle for good or forks workers. Other threads give back
+    what they cache at their next few calls of the allocator.
+
+    Args:
+        emergency: flush as under memory pressure: take also what sleeping threads have not seen come home, and give
+            back without delay what comes home within the next second. It costs the threads their caches.
+
+    Returns:
+        Whether any memory went back.
     """
-    return _core.trim()
+    return _core.flush_everything() if emergency else _core.trim()

@@ -29,6 +29,8 @@ _GAUGES = {
     "resident": "Bytes of the heap that lie in physical memory",
     "dirty": "Bytes of free memory not yet given back to the kernel",
     "muzzy": "Bytes of free memory that the kernel may take when it needs memory",
+    "clean": "Bytes of free slices that hold no memory",
+    "committed": "Bytes of address space opened for use",
     "metadata": "Bytes of physical memory for rtmalloc's own tables",
 }
 """Fields of :class:`rtmalloc.Stats` that go up and down, in bytes."""

@@ -32,6 +32,10 @@ typedef struct {
     void (*profile_state)(uint64_t *state);        /* recording (0, 1), every, milliseconds, bucket counts small, large */
     int (*profile_small)(uint32_t i, void *bucket);    /* struct ProfileBucket of up to 16 * i bytes; 0 when it is empty */
     int (*profile_large)(uint32_t i, uint64_t *bucket); /* least size, requests, bytes; 0 when it is empty */
+    int (*emergency_flush)(void);                  /* 1 when memory went back to the kernel */
+    int (*pressure_alarm)(void);                   /* the same for who watches a source; 0 when there has just been one */
+    void (*pressure_listen)(const void *wake);     /* struct rt_pressure_source (pressure.h) to write to at refusals; or NULL */
+    uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

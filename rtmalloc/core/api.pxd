@@ -1,11 +1,15 @@
 # The table of calls that the preload library exports and the Python face uses (api.h).
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc, rt_trim
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32
+from rtmalloc.core.entry cimport (
+    heap_or_null, realloc_nonzero, rt_calloc, rt_emergency_flush, rt_free, rt_malloc, rt_trim,
+)
 from rtmalloc.core.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.options cimport (
     OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every, Options, option_set,
 )
+from rtmalloc.core.pressure cimport pressure_alarm, pressure_listen, rt_pressure_source
 from rtmalloc.core.profile cimport (
     PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large, profile_start,
     profile_stop,
@@ -14,7 +18,7 @@ from rtmalloc.core.sample cimport heap_sample_renew
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
 from rtmalloc.core.table_file cimport rt_table_name
-from rtmalloc.core.thread cimport allocator, allocator_open, heap_is_real, thread_heap
+from rtmalloc.core.thread cimport Allocator, allocator, allocator_open, heap_is_real, thread_heap
 
 cdef extern from "api.h" nogil:
     enum:
@@ -42,6 +46,10 @@ cdef extern from "api.h" nogil:
         void (*profile_state)(uint64_t*) noexcept nogil
         int (*profile_small)(uint32_t, void*) noexcept nogil
         int (*profile_large)(uint32_t, uint64_t*) noexcept nogil
+        int (*emergency_flush)() noexcept nogil
+        int (*pressure_alarm)() noexcept nogil
+        void (*pressure_listen)(const void*) noexcept nogil
+        uint32_t (*pressure_watched)() noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -127,6 +135,19 @@ cdef inline int api_profile_large(uint32_t i, uint64_t* bucket) noexcept nogil:
     return profile_read_large(&allocator().store.profile, i, bucket)
 
 
+cdef inline int api_pressure_alarm() noexcept nogil:
+    cdef Allocator* a = allocator()
+    return pressure_alarm(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0
+
+
+cdef inline void api_pressure_listen(const void* wake) noexcept nogil:
+    pressure_listen(&allocator().pressure, <const rt_pressure_source*>wake)
+
+
+cdef inline uint32_t api_pressure_watched() noexcept nogil:
+    return rt_load_relaxed_u32(&allocator().background.watched)
+
+
 cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
     # This library's own table, filled in by its first use.
     cdef rt_api* a = &rt_api_own
@@ -151,6 +172,10 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.profile_state = api_profile_state
         a.profile_small = api_profile_small
         a.profile_large = api_profile_large
+        a.emergency_flush = rt_emergency_flush
+        a.pressure_alarm = api_pressure_alarm
+        a.pressure_listen = api_pressure_listen
+        a.pressure_watched = api_pressure_watched
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

@@ -5,15 +5,18 @@
 # are opened as they are needed: nothing is charged, locked or dumped that is not in use. A process with an address-space
 # limit (or a kernel that refuses the reservation) gets a range that is only *intended*: segments are mapped into it one
 # by one.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_int
-from rtmalloc.core.page_heap cimport PageHeap, page_heap_open, page_heap_summary_bytes
+from rtmalloc.core.options cimport Options, RT_OPTION_huge_pages, RT_OPTION_populate_kib
+from rtmalloc.core.page_heap cimport (
+    SEGMENTS_GIVE_UP, SEGMENTS_OPEN_DENSE, PageHeap, page_heap_open, page_heap_summary_bytes,
+)
 from rtmalloc.core.platform cimport (
     rt_os_address_space_limit, rt_os_huge_pages, rt_os_map, rt_os_map_at, rt_os_name, rt_os_open, rt_os_page_size,
-    rt_os_ram_bytes, rt_os_random, rt_os_reserve, rt_os_unmap,
+    rt_os_populate,    rt_os_ram_bytes, rt_os_random, rt_os_reserve, rt_os_unmap,
 )
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.span cimport Span
@@ -55,6 +58,7 @@ cdef struct Arena:
     bint on_demand
     size_t page_bytes           # of the kernel: 4096, or 16 or 64 KiB on some AArch64 systems
     size_t metadata_bytes       # reserved for the tables; resident only where touched
+    const Options* options      # NULL while the arena is opened
     PageHeap pages
 
 
@@ -100,16 +104,35 @@ cdef inline int arena_open_tables(Arena* a, uint64_t slices) noexcept nogil:
     return 0
 
 
-cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil:
+cdef inline void arena_prepare(Arena* a, uint32_t first, uint32_t count, bint dense) noexcept nogil:
+    # Fresh segments get huge pages and are filled in ahead where the options say so.
+    cdef int64_t huge = a.options.value[RT_OPTION_huge_pages] if a.options != NULL else -1
+    cdef int64_t populate = a.options.value[RT_OPTION_populate_kib] * 1024 if a.options != NULL and dense else 0
+    cdef uint32_t s
+    if huge > 0 or (huge == 0 and dense):
+        for s in range(first, first + count):
+            rt_store_relaxed_u32(&a.pages.segments[s].huge, 1)
+        rt_os_huge_pages(a.base + first * RT_SEGMENT_BYTES, count * RT_SEGMENT_BYTES, True)
+    if populate > <int64_t>RT_SEGMENT_BYTES:
+        populate = RT_SEGMENT_BYTES
+    if populate > 0:
+        for s in range(first, first + count):
+            rt_os_populate(a.base + s * RT_SEGMENT_BYTES, <size_t>populate)
+
+
+cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
     # The page heap's hook: open segments, or give one up again. 0 on success.
     cdef Arena* a = <Arena*>context
     cdef char* p = a.base + first * RT_SEGMENT_BYTES
-    if not open:
+    if how == SEGMENTS_GIVE_UP:
         rt_os_unmap(p, count * RT_SEGMENT_BYTES)
         return 0
     if arena_open_tables(a, <uint64_t>(first + count) * SEGMENT_SLICES):
         return -1
-    return rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES)
+    if rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES):
+        return -1
+    arena_prepare(a, first, count, how == SEGMENTS_OPEN_DENSE)
+    return 0
 
 
 cdef inline char* arena_reserve(size_t bytes) noexcept nogil:

@@ -6,11 +6,14 @@
 #endif
 #include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef void *(*rt_thread_body)(void *);
 
@@ -35,8 +38,9 @@ static inline int rt_thread_start(rt_thread_body body, void *argument) {
 
 static inline void rt_thread_name(const char *name) { prctl(PR_SET_NAME, name); }
 
-static inline void rt_thread_sleep_ms(uint64_t ms) {
+/* Sleep for `ms`, or until somebody changes *word from `seen` and wakes it. */
+static inline void rt_thread_sleep_ms(uint32_t *word, uint32_t seen, uint64_t ms) {
     struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    nanosleep(&t, NULL);
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &t);
 }
 #endif

@@ -9,8 +9,9 @@ from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
-from rtmalloc.core.attributes cimport cold_int, cold_pointer, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.attributes cimport cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
 from rtmalloc.core.background cimport background_tick
+from rtmalloc.core.budget cimport heap_cover, heap_uncovered
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
 from rtmalloc.core.large cimport (
@@ -21,6 +22,7 @@ from rtmalloc.core.options cimport RT_OPTION_remap_kib
 from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice
 from rtmalloc.core.profile cimport profile_block_bytes, profile_give, profile_note_large
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
+from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
@@ -55,6 +57,7 @@ cdef enum:
     REFILL_BEATS = 16          # a refill counts as so many frees towards the next tick
     REFILL_ALL = 0xFFFF        # heap_refill: no bound but the bin's
     CALLOC_SINGLE = 2048       # bytes: above it calloc fetches single objects, to know whether they are zero already
+    GROWTH_SHIFT = 2           # a large block that realloc moves because it grows gets room for a quarter more
     SHRINK_KEEP = 64           # bytes: a block of at most so many is not moved to save space
 
 
@@ -122,13 +125,16 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
     if h.flush_seen != rt_load_relaxed_u32(&h.store.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&h.store.flush_epoch)
         heap_flush(h)
+    if heap_uncovered(h) != 0 and not heap_cover(h, False):
+        # Others have had the use of its budget while it slept, and there is no more: it begins anew.
+        heap_flush(h)
     heap_remote_tick(h)
     if now >= h.epoch_at:
         heap_epoch(h, now)
         if store_epoch(h.store, h, now):
             heap_reclaim_lost(allocator())
     purge_tick(h.store, &allocator().purge, h, now)
-    background_tick(&allocator().background, h.store, &allocator().purge)
+    background_tick(&allocator().background)
 
 
 cdef inline void heap_beats(Heap* h, int32_t beats) noexcept nogil:
@@ -138,16 +144,17 @@ cdef inline void heap_beats(Heap* h, int32_t beats) noexcept nogil:
         heap_tick(h)
 
 
-cdef inline cold_int memory_rescue(Heap* h) noexcept nogil:
-    # Give back all that can be: what this heap caches at once, what others cache at their next slow path, and then
-    # everything free. Whether anything went back to the kernel. `h` is NULL for a thread without a heap.
-    cdef Store* store = &allocator().store
-    rt_store_relaxed_u32(&store.flush_epoch, rt_load_relaxed_u32(&store.flush_epoch) + 1)
-    if h != NULL:
-        h.flush_seen = rt_load_relaxed_u32(&store.flush_epoch)
-        heap_flush(h)
-    transfer_drain(&store.transfer, &store.arena.pages, True)
-    return purge_everything(store, &allocator().purge, h)
+cdef inline cold_void memory_rescue(Heap* h) noexcept nogil:
+    # The kernel refuses memory: flush everything, for another attempt. `h` is NULL for a thread without a heap.
+    cdef Allocator* a = allocator()
+    emergency_flush(&a.store, &a.purge, &a.pressure, h)
+    pressure_refused(&a.pressure)
+
+
+cdef inline Heap* heap_or_null() noexcept nogil:
+    # The calling thread's heap, NULL when it has none.
+    cdef Heap* h = thread_heap()
+    return h if heap_is_real(h) else NULL
 
 
 cdef inline void* heap_malloc(Heap* h, size_t bytes, uint32_t most) noexcept nogil:
@@ -361,13 +368,17 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
     return p
 
 
-cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noexcept nogil:
-    # A new block with the old one's content; NULL leaves the old one as it is.
-    cdef void* q = rt_malloc(bytes)
+cdef inline void* realloc_move_to(void* q, void* p, size_t bytes) noexcept nogil:
+    # The first `bytes` of the block p move to the new block q; NULL for that leaves the old one as it is.
     if q != NULL:
-        memcpy(q, p, before if before < bytes else bytes)
+        memcpy(q, p, bytes)
         rt_free(p)
     return q
+
+
+cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noexcept nogil:
+    # A new block with the old one's content; NULL leaves the old one as it is.
+    return realloc_move_to(rt_malloc(bytes), p, before if before < bytes else bytes)
 
 
 cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) noexcept nogil:
@@ -389,6 +400,11 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
             q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes + bytes // 8)
             if q == NULL:
                 q = large_to_giant(&a.store, &allocator().giants, <uint32_t>slice, bytes)
+            if q != NULL:
+                return q
+        if bytes > before:
+            # It grows, and not for the first time: with some room behind it the next steps need no copy.
+            q = realloc_move_to(large_take(&a.store, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
             if q != NULL:
                 return q
     return realloc_move(p, before, bytes)
@@ -531,6 +547,22 @@ cdef inline void rt_free_aligned_sized "rt_free_aligned_sized"(void* p, size_t a
 
 
 cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
-    # malloc_trim: give back what can be given back now; 1 when memory went back to the kernel.
-    cdef Heap* h = thread_heap()
-    return memory_rescue(h if heap_is_real(h) else NULL)
+    # malloc_trim: give back what can be given back now, what other threads cache at their next tick; 1 when memory went back
+    # to the kernel.
+    cdef Allocator* a = allocator()
+    cdef Heap* h = heap_or_null()
+    if not allocator_open():
+        return 0
+    rt_store_relaxed_u32(&a.store.flush_epoch, rt_load_relaxed_u32(&a.store.flush_epoch) + 1)
+    if h != NULL:
+        h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
+        heap_flush(h)
+    transfer_drain(&a.store.transfer, &a.store.arena.pages, True)
+    return purge_everything(&a.store, &a.purge, h)
+
+
+cdef inline int rt_emergency_flush "rt_emergency_flush"() noexcept nogil:
+    # malloc_trim, and more: also what sleeping threads have not seen come home, and what comes home within the next second
+    # follows at once. 1 when memory went back to the kernel.
+    cdef Allocator* a = allocator()
+    return emergency_flush(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0

@@ -24,6 +24,7 @@ extern void *RT_NAME(valloc)(size_t) RT_EXPORT(rt_valloc);
 extern void *RT_NAME(pvalloc)(size_t) RT_EXPORT(rt_pvalloc);
 extern size_t RT_NAME(malloc_usable_size)(void *) RT_EXPORT(rt_usable_size);
 extern int RT_NAME(malloc_trim)(size_t) RT_EXPORT(rt_trim);
+extern int RT_NAME(rtmalloc_emergency_flush)(void) RT_EXPORT(rt_emergency_flush);
 extern void RT_NAME(cfree)(void *) RT_EXPORT(rt_free);
 extern void RT_NAME(free_sized)(void *, size_t) RT_EXPORT(rt_free_sized);
 extern void RT_NAME(free_aligned_sized)(void *, size_t, size_t) RT_EXPORT(rt_free_aligned_sized);

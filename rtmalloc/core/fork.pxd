@@ -9,8 +9,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_slice_of
-from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
-from rtmalloc.core.background cimport BACKGROUND_NONE
+from rtmalloc.core.atomics cimport rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8
+from rtmalloc.core.background cimport background_forget, background_stop
+from rtmalloc.core.budget cimport heap_cover
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
@@ -33,11 +34,18 @@ cdef extern from "fork.h" nogil:
     ctypedef void (*rt_fork_handler)() noexcept nogil
     int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
 
+cdef enum:
+    FORK_BEAT = 64             # frees after a fork until the background thread is looked after
+
 
 cdef inline void fork_prepare() noexcept nogil:
     # Every lock, outermost first: the order in which they nest anywhere.
     cdef Allocator* a = allocator()
+    cdef Heap* mine = thread_heap()
     cdef uint32_t i
+    if background_stop(&a.background) and heap_is_real(mine) and mine.beat > FORK_BEAT:
+        # It starts anew soon after the fork, not at once: who counts threads then shall not find it.
+        mine.beat = FORK_BEAT
     lock_take(&a.opening)
     lock_take(&a.late_lock)
     lock_take(&a.purge.lock)
@@ -50,6 +58,7 @@ cdef inline void fork_prepare() noexcept nogil:
     for i in range(TRANSFER_LENGTHS):
         lock_take(&a.store.transfer.lists[i].lock)
     lock_take(&a.store.arena.pages.lock)
+    lock_take(&a.pressure.lock)
     # Handlers of libraries that registered before us run now, and may allocate.
     rt_fork_begin()
 
@@ -58,6 +67,7 @@ cdef inline void fork_parent() noexcept nogil:
     cdef Allocator* a = allocator()
     cdef uint32_t i
     rt_fork_end()
+    lock_drop(&a.pressure.lock)
     lock_drop(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_drop(&a.store.transfer.lists[i].lock)
@@ -152,8 +162,9 @@ cdef inline void fork_empty_bins(Allocator* a, Heap* h) noexcept nogil:
 
 cdef inline void fork_recycle_heap(Allocator* a, Heap* h) noexcept nogil:
     # A heap whose thread is gone and whose spans are nobody's: clean it and put it into the pool.
-    rt_add_u64(&a.store.cached_bytes, <uint64_t>-h.granted_bytes)
+    # What it was granted, wherever it is accounted for.
     h.granted_bytes = 0
+    heap_cover(h, True)
     memset(h.bins, 0, sizeof(h.bins))
     memset(h.sources, 0, sizeof(h.sources))
     memset(h.remote, 0, sizeof(h.remote))
@@ -171,6 +182,7 @@ cdef inline void fork_child() noexcept nogil:
     if not heap_is_real(mine):
         mine = NULL
     rt_fork_end()
+    lock_renew(&a.pressure.lock)
     lock_renew(&a.store.arena.pages.lock)
     for i in range(TRANSFER_LENGTHS):
         lock_renew(&a.store.transfer.lists[i].lock)
@@ -186,8 +198,9 @@ cdef inline void fork_child() noexcept nogil:
     profile_fork_child(&a.store.profile)
     if mine != NULL:
         heap_sample_renew(mine)
-    # The background thread stayed behind; the next tick starts one here.
-    a.background.state = BACKGROUND_NONE
+    background_forget(&a.background)
+    # Who wanted to hear of refusals is the parent's thread, and so is the pipe.
+    a.pressure.wake.kind = 0
     if mine != NULL:
         mine.tid = rt_os_thread_id()
     if not fork_has_orphans(a, mine):

@@ -1,7 +1,9 @@
 # A thread's heap: bounded LIFO bins in front of the spans that the thread owns.
 #
 #     bin.room + objects in the bin = bin.max_length         (room < 0: another bin has taken some of its capacity)
-#     granted_bytes = sum over the bins of max_length * size            <= thread_kib, and all heaps' <= total_kib
+#     granted_bytes = sum over the bins of max_length * size            <= thread_kib
+#     granted_bytes = accounted + what others have taken off its account while the thread slept (budget.pxd)
+#     cached_bytes  = all heaps' accounted    <= total_kib,    taken_bytes = all heaps' granted_bytes - cached_bytes    <= total_kib
 #     an owned span is CURRENT (its class refills from it), PARTIAL (in the class's queue) or FULL (in neither)
 #
 # Bins, caches and counters are the thread's alone. The spans that it owns, and the lists and queues they are in, are
@@ -70,7 +72,7 @@ cdef struct Heap:
     int32_t beat               # frees into bins until the slow path is to look: at the next tick, or at a chosen free
     Store* store
     uint32_t id                # 1..65535
-    uint32_t live              # 1 while a thread has it
+    uint32_t live              # 1 while a thread has it (written under heaps_lock)
     int64_t granted_bytes      # capacity of all bins
     int64_t remote_room        # bytes that the sender's cache may still take; exact after a tick (remote.pxd)
     uint64_t epoch_at          # clock, in ms, of the next epoch
@@ -88,9 +90,11 @@ cdef struct Heap:
     # -- a line that others write
     Lock lock                  # guards `owned`, `sweep`, the sources' current and partial, and the state of owned spans
     uint32_t padding_c
+    uint64_t accounted         # bytes of granted_bytes that count towards total_kib (atomic, signed: budget.pxd)
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
-    uint64_t ticked_at         # clock, in ms, of the last tick: written by the thread, read by whoever has news for it
-    uint8_t padding_d[64]
+    uint64_t ticked_at         # clock, in ms, of the last tick: written by the thread, read by whoever has news for it or
+                               # wants its budget
+    uint8_t padding_d[48]
     # -- the thread's again
     uint32_t tid               # of the thread that has it (this and the next: under the allocator's heaps_lock)
     uint32_t life              # counts the threads that have had it
@@ -100,6 +104,7 @@ cdef struct Heap:
     Sampler sample_freed       # among objects that frees put into bins, beyond those that `beat` counts
     Sampler sample_fetched     # among objects that refills put there
     uint64_t sample_seed
+    uint64_t asked_at          # epoch_at when it last looked for idle heaps' grants
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
 

@@ -21,6 +21,10 @@ cdef extern from "options.h" nogil:
         RT_OPTION_dirty_decay_ms
         RT_OPTION_muzzy_decay_ms
         RT_OPTION_background_thread
+        RT_OPTION_huge_pages
+        RT_OPTION_populate_kib
+        RT_OPTION_pressure
+        RT_OPTION_pressure_stall_ms
         RT_OPTION_purge_adaptive
         RT_OPTION_page_return_ms
         RT_OPTION_python

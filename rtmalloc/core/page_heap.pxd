@@ -12,8 +12,9 @@ from rtmalloc.core.bitmap cimport (
     run_length, run_level,
 )
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
+from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open, rt_os_huge_pages, rt_os_split_huge
 from rtmalloc.core.segment cimport (
-    SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
+    SEGMENT_OPENING, SEGMENT_SLICES, Segment, segment_give, segment_give_untouched, segment_take,
 )
 
 cdef extern from "config.h":
@@ -27,8 +28,14 @@ cdef enum:
     SUMMARY_DIRTY = 1          # ... or of free slices that are dirty, hence resident
     PAGE_HEAP_PROBES = 16      # segments tried at the level that only may fit, before the level that must
 
-# Make the memory of segments [first, first + count) accessible (`open`) or give it up; 0 on success.
-ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil
+    SEGMENTS_GIVE_UP = 0       # what the hook is asked for: let the memory of idle segments go ...
+    SEGMENTS_OPEN = 1          # ... make it accessible ...
+    SEGMENTS_OPEN_DENSE = 2    # ... and expect that all of it is used soon
+    DENSE_LEAST = 16           # segments opened (32 MiB): a smaller heap never counts as dense
+    DENSE_RUN = 8              # segments in a row, up to the end, without a free slice: growth behind them is dense
+
+# Open segments [first, first + count) or give them up (SEGMENTS_*); 0 on success.
+ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
 
 cdef struct PageHeap:
     Lock lock
@@ -44,6 +51,7 @@ cdef struct PageHeap:
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
+    uint64_t unmapped          # idle segments given up
     uint64_t wanted_back       # slices taken after they had been purged
     # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
 
@@ -104,8 +112,21 @@ cdef inline void page_heap_note(PageHeap* ph, uint32_t s) noexcept nogil:
         rt_store_relaxed_u32(&segment.level_dirty, level)
 
 
+cdef inline void page_heap_guard_open(PageHeap* ph, const Segment* segment, uint64_t mask) noexcept nogil:
+    # (RT_GUARD) What was given back may be used again.
+    cdef uint64_t first = <uint64_t>(segment - ph.segments) * SEGMENT_SLICES
+    cdef uint32_t bit, length
+    while mask:
+        bit = rt_lowest_bit(mask)
+        length = run_length(mask, bit)
+        rt_guard_open(ph.base + ((first + bit) << RT_SLICE_SHIFT), <size_t>length << RT_SLICE_SHIFT)
+        mask &= ~mask_run(bit, length)
+
+
 cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t mask) noexcept nogil:
     # `mask` is about to leave the free set of `segment`.
+    if RT_GUARDED:
+        page_heap_guard_open(ph, segment, mask)
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
     rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
@@ -139,6 +160,17 @@ cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t cou
     return SLICE_NONE
 
 
+cdef inline bint page_heap_is_dense(const PageHeap* ph, uint32_t end) noexcept nogil:
+    # Whether the segments before `end`, which is to be opened next, are full in a row. Under the lock.
+    cdef uint32_t s
+    if end < DENSE_LEAST:
+        return False
+    for s in range(end - DENSE_RUN, end):
+        if ph.segments[s].free:
+            return False
+    return True
+
+
 cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept nogil:
     # Open `segments` further segments in a row. Called with the lock held, which it drops for the system call: the numbers
     # are reserved first, and the segments appear when their memory is there.
@@ -146,14 +178,20 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
     cdef uint32_t first = ph.opened
     cdef uint32_t s
     cdef int failed
+    cdef int how = SEGMENTS_OPEN_DENSE if page_heap_is_dense(ph, first) else SEGMENTS_OPEN
     if segments > ph.limit - first:
         return 0
     rt_store_relaxed_u32(&ph.opened, first + segments)
+    # Claimed before the lock is dropped: else somebody who looks for idle segments to map again would take them for such.
+    for s in range(first, first + segments):
+        rt_store_relaxed_u32(&ph.segments[s].mapped, SEGMENT_OPENING)
     if ph.hook != NULL:
         lock_drop(&ph.lock)
-        failed = ph.hook(ph.hook_context, first, segments, True)
+        failed = ph.hook(ph.hook_context, first, segments, how)
         lock_take(&ph.lock)
         if failed:
+            for s in range(first, first + segments):
+                rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
             # If nobody has opened more meanwhile, hand the numbers back, so that a later try finds them.
             if ph.opened == first + segments:
                 rt_store_relaxed_u32(&ph.opened, first)
@@ -174,7 +212,7 @@ cdef inline bint page_heap_reopen(PageHeap* ph) noexcept nogil:
             # Claimed before the lock is dropped.
             rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
             lock_drop(&ph.lock)
-            failed = ph.hook(ph.hook_context, s, 1, True)
+            failed = ph.hook(ph.hook_context, s, 1, SEGMENTS_OPEN)
             lock_take(&ph.lock)
             if failed:
                 rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
@@ -205,9 +243,10 @@ cdef inline slow_int page_heap_unmap_idle(PageHeap* ph) noexcept nogil:
             segment.purged = 0
             page_heap_note(ph, s)
             lock_drop(&ph.lock)
-            ph.hook(ph.hook_context, s, 1, False)
+            ph.hook(ph.hook_context, s, 1, SEGMENTS_GIVE_UP)
             lock_take(&ph.lock)
             rt_store_relaxed_u32(&segment.mapped, 0)
+            ph.unmapped += 1
             count += 1
     lock_drop(&ph.lock)
     return count
@@ -370,6 +409,16 @@ cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t cou
         page_heap_mark(ph, end, more, 0)
     lock_drop(&ph.lock)
     return fits
+
+
+cdef inline void page_heap_split_huge(PageHeap* ph, uint32_t s) noexcept nogil:
+    # Before the first page of segment s goes back. Discarding part of a huge page leaves all of it with the process until
+    # the kernel is short of memory (only RSS looks smaller), so it is split first; and no later fault brings one back.
+    cdef char* base = ph.base + (<size_t>s * SEGMENT_SLICES << RT_SLICE_SHIFT)
+    if rt_load_relaxed_u32(&ph.segments[s].huge):
+        rt_store_relaxed_u32(&ph.segments[s].huge, 0)
+        rt_os_huge_pages(base, <size_t>SEGMENT_SLICES << RT_SLICE_SHIFT, False)
+        rt_os_split_huge(base)
 
 
 cdef inline uint64_t page_heap_dirty_in(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:

@@ -17,9 +17,11 @@ from rtmalloc.core.attributes cimport slow_int
 from rtmalloc.core.bitmap cimport mask_low
 from rtmalloc.core.heap cimport Heap
 from rtmalloc.core.object cimport Batch
+from rtmalloc.core.page_heap cimport page_heap_split_huge
 from rtmalloc.core.pagemap cimport tag_class, tag_of_slice
 from rtmalloc.core.platform cimport rt_os_discard
 from rtmalloc.core.remote cimport span_put
+from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
@@ -145,6 +147,7 @@ cdef inline uint32_t span_return_run(
     if not objects_claim(store, self, s, slice, g, first, end):
         counters.raced += 1
         return 0
+    page_heap_split_huge(&store.arena.pages, slice // SEGMENT_SLICES)
     if rt_os_discard(g.base + unit * g.unit, (end_unit - unit) * g.unit) == 0:
         counters.bytes += (end_unit - unit) * g.unit
         # Before the objects are back: whoever then draws one of them clears the mask afterwards.

@@ -28,6 +28,12 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -79,9 +85,31 @@ static inline void rt_os_unmap(void *p, size_t bytes) {
     errno = saved;
 }
 
+/* RT_GUARD (test builds only): what was given back is inaccessible until it is handed out again, so that whoever still uses
+ * it, or uses it without having taken it, dies at the spot. The caller owns [p, p + bytes) when he opens it. */
+#ifdef RT_GUARD
+enum { RT_GUARDED = 1 };
+static inline void rt_guard_close(void *p, size_t bytes) {
+    int saved = errno;
+    mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
+    errno = saved;
+}
+static inline void rt_guard_open(void *p, size_t bytes) {
+    int saved = errno;
+    size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
+    if (mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
+    errno = saved;
+}
+#else
+enum { RT_GUARDED = 0 };
+static inline void rt_guard_close(void *p, size_t bytes) { (void)p, (void)bytes; }
+static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
 /* Give the pages back; they read as zero afterwards. 0 on success. */
 static inline int rt_os_discard(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
+    if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
 }
@@ -89,6 +117,7 @@ static inline int rt_os_discard(void *p, size_t bytes) {
 /* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
 static inline int rt_os_discard_lazily(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_FREE);
+    if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
 }
@@ -96,6 +125,20 @@ static inline int rt_os_discard_lazily(void *p, size_t bytes) {
 static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
     int saved = errno;
     madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
+/* Split the huge page at `p`, its start, if there is one: MADV_COLD of a part does that, and changes no content. */
+static inline void rt_os_split_huge(void *p) {
+    int saved = errno;
+    madvise(p, 4096, MADV_COLD);
+    errno = saved;
+}
+
+/* Make the pages resident by one call instead of one fault each (Linux 5.14; older kernels refuse, which does no harm). */
+static inline void rt_os_populate(void *p, size_t bytes) {
+    int saved = errno;
+    madvise(p, bytes, MADV_POPULATE_WRITE);
     errno = saved;
 }
 
@@ -198,6 +241,8 @@ static inline void rt_os_futex_wake(uint32_t *word, int count) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
     errno = saved;
 }
+
+static inline void rt_os_yield(void) { sched_yield(); }
 
 static inline void rt_cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)

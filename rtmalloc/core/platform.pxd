@@ -7,9 +7,14 @@ cdef extern from "platform.h" nogil:
     int rt_os_open(void* p, size_t bytes) noexcept
     int rt_os_map_at(void* where, size_t bytes) noexcept
     void rt_os_unmap(void* p, size_t bytes) noexcept
+    enum:
+        RT_GUARDED
+    void rt_guard_open(void* p, size_t bytes) noexcept
     int rt_os_discard(void* p, size_t bytes) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
+    void rt_os_split_huge(void* p) noexcept
+    void rt_os_populate(void* p, size_t bytes) noexcept
     void* rt_os_remap(void* p, size_t old_bytes, size_t new_bytes) noexcept
     void* rt_os_move_pages(void* p, size_t bytes) noexcept
     int rt_os_move_back(void* q, size_t mapped, void* home, size_t bytes) noexcept
@@ -24,6 +29,7 @@ cdef extern from "platform.h" nogil:
     bint rt_os_thread_is_gone(uint32_t id) noexcept
     void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept
+    void rt_os_yield() noexcept
     void rt_cpu_relax() noexcept
     int64_t rt_os_read_file(const char* name, char* text, size_t room) noexcept
     int rt_os_new_file(const char* directory, const char* name) noexcept

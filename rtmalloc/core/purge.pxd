@@ -15,9 +15,9 @@ from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try
 from rtmalloc.core.options cimport (
     RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms, RT_OPTION_page_return_ms, RT_OPTION_purge_adaptive,
 )
-from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_unmap_idle
+from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_split_huge, page_heap_unmap_idle
 from rtmalloc.core.page_return cimport PageReturn, span_return
-from rtmalloc.core.platform cimport rt_os_discard, rt_os_discard_lazily
+from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment, segment_decay
 from rtmalloc.core.store cimport Store
 
@@ -31,6 +31,7 @@ cdef enum:
     PURGE_CALLS_MOST = 1024    # ... but at most so many in one go: about 4 ms, for a process that calls us seldom
     PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
     PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
+    PURGE_HURRY_PASS = 50      # ms between two passes in a hurry
     PURGE_REGRET = 1048576     # bytes wanted back in one pass that are worth reacting to
     QUIET_NEVER = 0xFFFFFFFF   # no page return inside spans
 
@@ -38,7 +39,10 @@ cdef struct Purge:
     Lock lock                  # held by the one purger; others go on without waiting
     uint32_t cursor            # segment where the pass goes on; >= opened: the pass is over
     uint64_t pass_at           # clock, in ms, when the next pass begins
+    uint64_t muzzy_at          # clock, in ms, when muzzy slices age next: two such steps make one muzzy_decay_ms
+    bint muzzy_step            # whether they do in this pass
     uint64_t worked_at         # clock, in ms, of the last part of a pass (read without the lock)
+    uint64_t hurry_until       # clock, in ms: until then everything free is due (read and written without the lock)
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
     uint64_t given_before      # bytes given back until the last pass, and ...
     uint64_t wanted_before     # ... bytes wanted back until then
@@ -59,6 +63,7 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     cdef size_t bytes
     cdef uint32_t calls = 0
     cdef char* at
+    page_heap_split_huge(ph, s)
     while rest:
         run = mask_run(rt_lowest_bit(rest), run_length(rest, rt_lowest_bit(rest)))
         at = arena_address(&store.arena, <uint64_t>s * SEGMENT_SLICES + rt_lowest_bit(rest))
@@ -84,18 +89,14 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     return calls
 
 
-cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_wanted, bint* lazily) noexcept nogil:
-    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`.
+cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_step, uint64_t* muzzy) noexcept nogil:
+    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`. *muzzy tells
+    # which of it the kernel has been offered already.
     cdef Segment* segment = &ph.segments[s]
     cdef uint64_t due
     lock_take(&ph.lock)
-    due = segment.free & segment.dirty if all else segment_decay(segment)
-    lazily[0] = False
-    if muzzy_wanted and not all and due & ~segment.muzzy:
-        # First what is dirty; what is muzzy already has its turn in the next step.
-        segment.old |= due & segment.muzzy
-        due &= ~segment.muzzy
-        lazily[0] = True
+    due = segment.free & segment.dirty if all else segment_decay(segment, muzzy_step)
+    muzzy[0] = due & segment.muzzy
     if due:
         segment.free &= ~due
         ph.used_slices += rt_count_bits(due)
@@ -110,18 +111,22 @@ cdef inline uint32_t purge_segment(
 ) noexcept nogil:
     # One segment's turn in a pass: its free slices that are due, then the pages of its quiet spans. System calls made.
     cdef PageHeap* ph = &store.arena.pages
-    cdef bint lazily = False
+    cdef bint lazily = not all and store.options.value[RT_OPTION_muzzy_decay_ms] > 0
     cdef uint32_t calls = 0
     cdef uint32_t slice
     cdef uint64_t due
+    cdef uint64_t muzzy = 0
     if store.arena.page_bytes > RT_SLICE_BYTES:
         # A page would reach into the neighbouring slice. (Such kernels want a library built with longer slices.)
         return 0
     if rt_load_relaxed_u32(&ph.segments[s].level_dirty):
-        due = purge_due(ph, s, all, store.options.value[RT_OPTION_muzzy_decay_ms] > 0, &lazily)
+        due = purge_due(ph, s, all, purge.muzzy_step, &muzzy)
+        if lazily and muzzy:
+            calls += purge_mask(store, purge, s, muzzy, False)
+            due &= ~muzzy
         if due:
             calls += purge_mask(store, purge, s, due, lazily)
-    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped):
+    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == 1:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
             calls += span_return(store, &purge.spans, self, slice, quiet_wanted)
     return calls
@@ -168,7 +173,8 @@ cdef inline cold_int purge_work(Store* store, Purge* purge, Heap* self, uint64_t
     cdef uint64_t elapsed = now - purge.worked_at
     cdef uint32_t calls, segments, quiet_wanted
     cdef uint32_t done = 0
-    cdef bint at_once = store.options.value[RT_OPTION_dirty_decay_ms] == 0
+    cdef bint hurry = now < rt_load_relaxed_u64(&purge.hurry_until)
+    cdef bint at_once = hurry or store.options.value[RT_OPTION_dirty_decay_ms] == 0
     if elapsed > PURGE_CALLS_MOST // PURGE_CALLS:
         elapsed = PURGE_CALLS_MOST // PURGE_CALLS
     calls = <uint32_t>elapsed * PURGE_CALLS
@@ -176,9 +182,12 @@ cdef inline cold_int purge_work(Store* store, Purge* purge, Heap* self, uint64_t
     rt_store_relaxed_u64(&purge.worked_at, now)
     if now >= purge.pass_at:
         purge_adapt(store, purge)
-        purge.pass_at = now + (purge.delay_ms // 2 if purge.delay_ms > 1 else 1)
+        purge.pass_at = now + (PURGE_HURRY_PASS if hurry else purge.delay_ms // 2 if purge.delay_ms > 1 else 1)
         purge.cursor = 0
-    quiet_wanted = purge_quiet_wanted(store, purge)
+        purge.muzzy_step = now >= purge.muzzy_at
+        if purge.muzzy_step:
+            purge.muzzy_at = now + <uint64_t>store.options.value[RT_OPTION_muzzy_decay_ms] // 2
+    quiet_wanted = 0 if hurry else purge_quiet_wanted(store, purge)
     while purge.cursor < page_heap_opened(ph) and done < calls and segments:
         done += purge_segment(store, purge, self, purge.cursor, at_once, quiet_wanted)
         purge.cursor += 1
@@ -186,10 +195,20 @@ cdef inline cold_int purge_work(Store* store, Purge* purge, Heap* self, uint64_t
     return purge.cursor < page_heap_opened(ph)
 
 
+cdef inline bint purge_is_wanted(Store* store, Purge* purge, uint64_t now) noexcept nogil:
+    # Whether passes are made at all: "never" holds until memory is short.
+    return store.options.value[RT_OPTION_dirty_decay_ms] >= 0 or now < rt_load_relaxed_u64(&purge.hurry_until)
+
+
+cdef inline void purge_hurry(Purge* purge, uint64_t until) noexcept nogil:
+    # Until the clock says `until` everything free is due at once, however it was to be kept.
+    rt_store_relaxed_u64(&purge.hurry_until, until)
+
+
 cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now) noexcept nogil:
     # A thread passes by with the time in its hand: it does a bounded part of what is due, unless somebody is at it or has
     # done so since the clock last moved.
-    if store.options.value[RT_OPTION_dirty_decay_ms] < 0 or now == rt_load_relaxed_u64(&purge.worked_at):
+    if now == rt_load_relaxed_u64(&purge.worked_at) or not purge_is_wanted(store, purge, now):
         return
     if not lock_try(&purge.lock):
         return
@@ -208,6 +227,9 @@ cdef inline cold_int purge_everything(Store* store, Purge* purge, Heap* self) no
     given = purge.slices + purge.spans.bytes
     for s in range(page_heap_opened(ph)):
         purge_segment(store, purge, self, s, True, 0)
+    # In a hurry the next pass does not wait for its time.
+    if rt_os_clock_ms() < rt_load_relaxed_u64(&purge.hurry_until):
+        purge.pass_at = rt_os_clock_ms() + PURGE_HURRY_PASS
     unmapped = page_heap_unmap_idle(ph)
     given = purge.slices + purge.spans.bytes - given
     lock_drop(&purge.lock)

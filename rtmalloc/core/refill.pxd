@@ -6,6 +6,7 @@ from rtmalloc.core.atomics cimport (
 )
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
+from rtmalloc.core.budget cimport budget_from_idle, heap_budget, heap_cover, heap_grant
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_take
@@ -13,8 +14,8 @@ from rtmalloc.core.mailbox cimport mailbox_is_due, mailbox_of
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, object_locate
 from rtmalloc.core.options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
-    RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
+from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
 from rtmalloc.core.sample cimport heap_sample_fetched
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
@@ -46,26 +47,13 @@ cdef inline uint16_t source_limit(Heap* h, Source* source, uint32_t size) noexce
     return source.limit
 
 
-cdef inline int64_t heap_budget(Heap* h) noexcept nogil:
-    # Bytes of capacity that the heap's bins may still be granted.
-    cdef const int64_t* option = h.store.options.value
-    cdef int64_t own = option[RT_OPTION_thread_kib] * 1024 - h.granted_bytes
-    cdef int64_t all = option[RT_OPTION_total_kib] * 1024 - <int64_t>rt_load_relaxed_u64(&h.store.cached_bytes)
-    cdef int64_t least = option[RT_OPTION_thread_least_kib] * 1024 - h.granted_bytes
-    # However many threads there are, each may have its least: or those that come late would work without bins.
-    if all < least:
-        all = least
-    return own if own < all else all
-
-
 cdef inline void bin_resize(Heap* h, uint32_t class_, int32_t change) noexcept nogil:
     # Grant a bin more capacity or take some away. What lies in it beyond its capacity stays until it is used.
     cdef Bin* b = &h.bins[class_]
     cdef int64_t bytes = <int64_t>change * rt_class_size[class_]
     b.room += change
     b.max_length = <uint16_t>(b.max_length + change)
-    h.granted_bytes += bytes
-    rt_add_u64(&h.store.cached_bytes, <uint64_t>bytes)
+    heap_grant(h, bytes)
 
 
 cdef inline void heap_steal(Heap* h, uint32_t class_, int64_t bytes) noexcept nogil:
@@ -102,6 +90,10 @@ cdef inline void bin_grow(Heap* h, uint32_t class_) noexcept nogil:
             wanted = 2
     if more > wanted:
         more = wanted
+    if more * size > heap_budget(h):
+        # A thread that has reached its own bound gets nothing by what others have.
+        if h.granted_bytes + more * size <= h.store.options.value[RT_OPTION_thread_kib] * 1024:
+            budget_from_idle(h, more * size)
     if more * size > heap_budget(h):
         if more * size > STEAL_BYTES:
             more = STEAL_BYTES // size
@@ -161,6 +153,14 @@ cdef inline void** chain_append(void** tail, Span* s, uint32_t first, uint64_t m
     return tail
 
 
+cdef inline void span_guard_open(const Span* s, uint32_t first, uint64_t mask) noexcept nogil:
+    # (RT_GUARD) The pages of claimed objects may have been given back. Nobody can be giving them back now: he would need all
+    # objects that overlap them.
+    while mask:
+        rt_guard_open(s.base + <size_t>(first + rt_lowest_bit(mask)) * s.size, s.size)
+        mask &= mask - 1
+
+
 cdef inline void span_note_drawn(Heap* h, Span* s) noexcept nogil:
     # For the page return: the span is busy, and what was returned of it may be touched again.
     cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
@@ -188,6 +188,8 @@ cdef inline uint32_t span_draw(
             w += 1
             continue
         got += rt_count_bits(mask)
+        if RT_GUARDED:
+            span_guard_open(s, w * 64, mask)
         if first[0] == NULL:
             top = w * 64 + rt_lowest_bit(mask)
             first[0] = s.base + <size_t>top * s.size
@@ -346,5 +348,7 @@ cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
         bin_flush(h, c, 0)
         if h.bins[c].max_length:
             bin_resize(h, c, -<int32_t>h.bins[c].max_length)
+    # It is granted nothing any more; this clears what was taken off its account.
+    heap_cover(h, True)
     heap_remote_flush(h)
     mail_read(h.store, h, h.id, False)

@@ -7,7 +7,8 @@
 #      1      0     0     0     clean: never touched since it was mapped or discarded, so it reads as zero
 #      1      1     0     0     dirty, freed since the last decay step
 #      1      1     1     0     dirty, and older than one decay step: the next one purges it
-#      1      1     o     1     muzzy: handed to the kernel by MADV_FREE; content unknown, still counted as resident
+#      1      1     0     1     muzzy: handed to the kernel by MADV_FREE; content unknown, still counted as resident
+#      1      1     1     1     muzzy, and older than one muzzy step: the next one purges it
 #
 # Hence  old & free <= dirty,  muzzy <= free & dirty,  and neighbouring free slices are one free run without more ado.
 # All of it is read and written under the page heap's lock, except that the owner of a used slice reads its `dirty` bit.
@@ -15,17 +16,19 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     SEGMENT_SLICES = 64
+    SEGMENT_OPENING = 2
 
 cdef struct Segment:
     uint64_t free        # 1 = nobody's
     uint64_t dirty       # 1 = may hold something else than zeros
-    uint64_t old         # 1 = was dirty already at the last decay step
+    uint64_t old         # 1 = was dirty (muzzy) already at the last decay (muzzy) step
     uint64_t muzzy       # 1 = given up with MADV_FREE
     uint64_t purged      # 1 = given back and not taken since: taking it was then a purge too early
     uint32_t level_free  # run_level(free), as the page heap's summaries have it
     uint32_t level_dirty # run_level(free & dirty)
-    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0)
-    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for
+    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0),
+                         # 1 = accessible, SEGMENT_OPENING = somebody is opening it for the first time: nobody else may
+    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for (atomic: set when it is opened, cleared by the first purge)
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:
@@ -53,8 +56,10 @@ cdef inline void segment_give_untouched(Segment* s, uint64_t mask) noexcept nogi
     s.free |= mask
 
 
-cdef inline uint64_t segment_decay(Segment* s) noexcept nogil:
-    # One decay step: what was dirty a whole step ago is due; what is dirty now will be.
-    cdef uint64_t due = s.free & s.dirty & s.old
-    s.old = s.free & s.dirty
+cdef inline uint64_t segment_decay(Segment* s, bint muzzy_step) noexcept nogil:
+    # One decay step: what was dirty a whole step ago is due; what is dirty now will be. What is muzzy ages by steps of its
+    # own, and only in those is it due.
+    cdef uint64_t fresh = s.free & s.dirty & ~s.muzzy
+    cdef uint64_t due = s.old & (fresh | s.muzzy if muzzy_step else fresh)
+    s.old = fresh | (s.muzzy if muzzy_step else s.muzzy & s.old)
     return due

@@ -13,7 +13,7 @@ from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice, tag_owner
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
-from rtmalloc.core.segment cimport SEGMENT_SLICES
+from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.thread cimport Allocator
@@ -59,6 +59,14 @@ cdef struct Stats:
     uint64_t abandoned         # spans left there by exiting threads
     uint64_t remaps            # large blocks moved by page tables
     uint64_t spans_retired     # owned spans released because their last object came home
+    uint64_t emergency_flushes # flushes of everything, by whomever
+    uint64_t refusals          # of them, because the kernel refused memory
+    uint64_t alarms            # of them, because the kernel said that memory is short
+    uint64_t committed         # segments that are accessible; without giants: active + dirty + clean = committed + giants
+    uint64_t clean             # free slices that hold no memory
+    uint64_t huge              # segments for which huge pages were asked
+    uint64_t budget_taken      # part of `cached` that was taken off the accounts of sleeping threads
+    uint64_t unmapped          # number of idle segments whose addresses were given up
     HeapCounters counters      # summed over all heaps
 
 
@@ -104,17 +112,24 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
 cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
     # Fill `st` and, unless it is NULL, `classes`; the caller has zeroed them. The allocator is open.
     cdef uint32_t i
+    cdef const Segment* segment
     cdef size_t page = a.store.arena.page_bytes
     cdef size_t opened = <size_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES * RT_SLICE_BYTES
     stats_walk(a, st, classes)
     st.giants = rt_load_relaxed_u64(&a.giants.bytes)
     st.allocated += st.giants
-    st.cached = rt_load_relaxed_u64(&a.store.cached_bytes)
+    st.budget_taken = rt_load_relaxed_u64(&a.store.taken_bytes)
+    st.cached = rt_load_relaxed_u64(&a.store.cached_bytes) + st.budget_taken
     lock_take(&a.store.arena.pages.lock)
     st.active = (a.store.arena.pages.used_slices << RT_SLICE_SHIFT) + st.giants
     st.dirty = a.store.arena.pages.dirty_slices << RT_SLICE_SHIFT
     for i in range(a.store.arena.pages.opened):
-        st.muzzy += rt_count_bits(a.store.arena.pages.segments[i].muzzy) << RT_SLICE_SHIFT
+        segment = &a.store.arena.pages.segments[i]
+        st.muzzy += rt_count_bits(segment.muzzy) << RT_SLICE_SHIFT
+        st.clean += rt_count_bits(segment.free & ~segment.dirty) << RT_SLICE_SHIFT
+        st.committed += <uint64_t>(segment.mapped == 1) * RT_SLICE_BYTES * SEGMENT_SLICES
+        st.huge += <uint64_t>rt_load_relaxed_u32(&segment.huge) * RT_SLICE_BYTES * SEGMENT_SLICES
+    st.unmapped = a.store.arena.pages.unmapped
     lock_drop(&a.store.arena.pages.lock)
     st.resident = rt_os_resident(a.store.arena.base, opened, page) + st.giants
     st.metadata = stats_metadata(a)
@@ -130,6 +145,9 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     st.transfer_hits = a.store.transfer.hits
     st.transfer_misses = a.store.transfer.misses
     st.remaps = a.giants.moved
+    st.emergency_flushes = rt_load_relaxed_u64(&a.pressure.flushes)
+    st.refusals = rt_load_relaxed_u64(&a.pressure.refusals)
+    st.alarms = rt_load_relaxed_u64(&a.pressure.alarms)
     for i in range(rt_class_count):
         st.adopted += a.store.central[i].adopted
         st.abandoned += a.store.central[i].abandoned

@@ -6,7 +6,8 @@ static const char *const rt_stats_names[] = {
     "allocated", "cached", "active", "dirty", "muzzy", "resident", "metadata", "reserved", "giants", "spans", "large_blocks",
     "threads", "heaps", "purge_calls", "purged", "return_calls", "returned",
     "return_raced", "wanted_back", "spans_formed", "spans_released", "transfer_hits", "transfer_misses",
-    "adopted", "abandoned", "remaps", "spans_retired",
+    "adopted", "abandoned", "remaps", "spans_retired", "emergency_flushes", "refusals", "alarms",
+    "committed", "clean", "huge", "budget_taken", "unmapped",
     "refill_current", "refill_partial", "refill_adopted", "refill_new", "excess_frees", "excess_batches",
     "remote_frees", "remote_batches", "mail_spans", "evicted", "mail_takes", "ticks", "epochs", "flushed_objects",
 };

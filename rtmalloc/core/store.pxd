@@ -33,7 +33,9 @@ cdef struct Store:
     uint32_t heap_count        # ids 1..heap_count have a heap; grows under the allocator's heaps_lock
     uint32_t mail_cursor       # the heap whose mail was looked at last
     void** heaps               # [heap_limit + 1] Heap* by id (heap.pxd); set once per id
-    uint64_t cached_bytes      # capacity that all heaps' bins have been granted (atomic), <= total_kib
+    uint64_t cached_bytes      # capacity of all heaps' bins that is on their account (atomic), <= total_kib
+    uint64_t taken_bytes       # capacity that was taken off the accounts of sleeping heaps (atomic), <= total_kib
+    uint32_t idle_cursor       # the heap that was last looked at for that
     uint64_t epoch_at          # clock, in ms, of the next look at the shared tiers
     uint64_t returns_wanted    # bytes of pages inside spans that were drawn from again after their return (atomic)
     uint32_t flush_epoch       # raised when all heaps shall give back what they cache, each at its next slow path

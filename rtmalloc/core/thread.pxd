@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_open
-from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_release_u32
+from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
 from rtmalloc.core.background cimport Background
 from rtmalloc.core.heap cimport BEAT_MOST, Heap, heap_disown
@@ -17,6 +17,7 @@ from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.profile cimport profile_start
 from rtmalloc.core.profile_file cimport profile_file_open
+from rtmalloc.core.pressure cimport Pressure
 from rtmalloc.core.purge cimport Purge
 from rtmalloc.core.refill cimport heap_flush
 from rtmalloc.core.remote cimport mail_read
@@ -49,6 +50,7 @@ cdef struct Allocator:
     Store store
     Giants giants
     Purge purge
+    Pressure pressure
     Background background
     uint32_t ready             # 1 when all else may be used
     uint32_t table_read        # 1 when the table of size classes is final
@@ -110,8 +112,10 @@ cdef inline cold_int allocator_open() noexcept nogil:
         options_from_environment(a)
         a.background.store = &a.store
         a.background.purge = &a.purge
+        a.background.pressure = &a.pressure
         # What a failed attempt got is kept for the next one.
         if a.store.arena.base != NULL or arena_open(&a.store.arena):
+            a.store.arena.options = &a.store.options
             if a.store.heaps == NULL:
                 a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
             if a.store.options.value[RT_OPTION_profile]:
@@ -159,7 +163,7 @@ cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
     else:
         h = heap_create(a, last)
     if h != NULL:
-        h.live = 1
+        rt_store_relaxed_u32(&h.live, 1)
         h.life += 1
         h.tid = rt_os_thread_id()
         a.threads_started += 1
@@ -170,6 +174,7 @@ cdef inline Heap* heap_acquire(Allocator* a, bint last) noexcept nogil:
         heap_beat_begin(h, BEAT_MOST)
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
         h.remote_room = a.store.options.value[RT_OPTION_remote_kib] * 1024
+        rt_store_relaxed_u64(&h.ticked_at, rt_os_clock_ms())
         h.epoch_at = rt_os_clock_ms() + a.store.options.value[RT_OPTION_epoch_ms]
         mailbox_open(mailbox_of(&a.store.arena, h.id))
     return h
@@ -232,7 +237,7 @@ cdef inline void heap_recycle(Allocator* a, Heap* h) noexcept nogil:
     # The heap's thread needs it no more.
     heap_leave(h)
     lock_take(&a.heaps_lock)
-    h.live = 0
+    rt_store_relaxed_u32(&h.live, 0)
     h.pool_next = a.pool
     a.pool = h
     a.threads_ended += 1

@@ -28,6 +28,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "semantics": ("semantics.c", "support.c"),
     "profile": ("profile.c",),
     "limits": ("limits.c", "support.c"),
+    "budget": ("budget.c", "support.c"),
+    "dense": ("dense.c", "support.c"),
+    "purged": ("purged.c", "support.c"),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.
@@ -88,6 +91,9 @@ ASAN = Flavour(
 )
 # Threads lose their CPU between the steps of the protocol (RT_STORM in rtmalloc/core/atomics.h).
 STORM = Flavour("storm", core=True, sanitize=("-DRT_STORM",))
+# What was given back to the kernel is inaccessible until it is handed out again (RT_GUARD in rtmalloc/core/platform.h).
+GUARD = Flavour("guard", core=True, sanitize=("-DRT_GUARD",))
+GUARD_STORM = Flavour("guard-storm", core=True, sanitize=("-DRT_GUARD", "-DRT_STORM"))
 TSAN = Flavour(
     "tsan",
     core=True,

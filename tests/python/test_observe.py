@@ -71,6 +71,7 @@ for field in dataclasses.fields(s):
     value = getattr(s, field.name)
     if isinstance(value, int): assert 0 <= value < 2**60, (field.name, value)
 assert 0 < s.allocated <= s.active <= s.reserved, s
+assert s.committed + s.counters['giants'] == s.active + s.dirty + s.clean, s
 assert s.muzzy <= s.dirty and s.metadata > 0 and s.threads == 1 and s.cached <= s.allocated, s
 sizes = [c.size for c in s.classes]
 assert sizes == sorted(set(sizes)) and all(size % 16 == 0 for size in sizes)

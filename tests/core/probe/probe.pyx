@@ -11,7 +11,7 @@ from libc.string cimport memset
 from rtmalloc.core cimport bitmap, segment
 from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
-    SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
+    SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
@@ -61,13 +61,13 @@ cdef struct Ground:
     bint refuse
 
 
-cdef int ground_open(void* context, uint32_t first, uint32_t count, bint open) noexcept nogil:
+cdef int ground_open(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
     cdef Ground* ground = <Ground*>context
     cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
     cdef char* at = ground.base + first * segment_bytes
     if ground.refuse:
         return -1
-    if open:
+    if how != SEGMENTS_GIVE_UP:
         return rt_os_map_at(at, count * segment_bytes)
     rt_os_unmap(at, count * segment_bytes)
     return 0
@@ -140,11 +140,12 @@ cdef class Pages:
     def dirty_in(self, uint32_t slice, uint32_t count):
         return page_heap_dirty_in(self.pages(), slice, count)
 
-    def age(self, bint everything, bint muzzy):
-        """One decay step of every segment; the number of system calls."""
+    def age(self, bint everything, bint muzzy, bint muzzy_step=True):
+        """One decay step of every segment, with ``muzzy_step`` one of muzzy slices as well; the number of system calls."""
         cdef uint32_t s
         cdef uint32_t calls = 0
         self.store.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
+        self.purge.muzzy_step = muzzy_step
         for s in range(page_heap_opened(self.pages())):
             calls += purge_segment(self.store, &self.purge, NULL, s, everything, QUIET_NEVER)
         return calls
