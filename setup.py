@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 CORE = ROOT / "rtmalloc" / "core"
-SLICE_BYTES = 1 << int(os.environ.get("RTMALLOC_SLICE_SHIFT", "15"))
+SLICE_BYTES = 1 << int(os.environ.get("RTMALLOC_SLICE_SHIFT", "14"))
 
 COMPILE_FLAGS = [
     "-O2",

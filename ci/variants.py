@@ -48,7 +48,7 @@ class Variant:
     """What it does instead, in a few words."""
     defines: tuple[tuple[str, str], ...] = ()
     """C macros and their values."""
-    slice_shift: int = 15
+    slice_shift: int = 14
     table: str = "rtmalloc.toml"
     preset: str = ""
     """Name of the set of run-time options that it begins with; empty for the defaults."""

@@ -34,11 +34,18 @@ MAX_CLASSES = 125
 MAX_SMALL_LIMIT = 32768
 """Bytes: the largest small class that the look-up table covers."""
 
-SLICE_LEAST = 32768
+SLICE_LEAST = 16384
 """Bytes of the slices that a table must suit: the default build's (RTMALLOC_SLICE_SHIFT may make them longer)."""
 
-LARGEST_SPAN_SLICES = 16
+LARGEST_SPAN_SLICES = 32
 """Slices: the longest span; the offset inside a span must stay below 2**19 for the exact reciprocal."""
+
+TINY_MAX = 128
+"""Bytes: blocks up to this size get spans of TINY_SPAN bytes at least. Short spans save memory where several threads
+have half-used ones of many classes; of tiny blocks a long span's unused part is not even touched."""
+
+TINY_SPAN = 32768
+"""Bytes: see TINY_MAX."""
 
 
 RULES = {
@@ -89,11 +96,11 @@ class SizeTable:
     min_objects: int
 
     def slices(self, size: int, slice_bytes: int) -> int:
-        """Slices in a span of ``size``-byte blocks: the least power of two that holds ``min_objects``.
+        """Slices in a span of ``size``-byte blocks: the least power of two that holds ``min_objects`` (and TINY_SPAN).
 
         Powers of two keep span lengths few, so that an empty span fits the next class that wants one.
         """
-        count = 1
+        count = max(1, TINY_SPAN // slice_bytes) if size <= TINY_MAX else 1
         while count < LARGEST_SPAN_SLICES and count * slice_bytes // size < self.min_objects:
             count *= 2
         return count
@@ -303,6 +310,8 @@ enum {{
     RT_CLASSES_MOST = {MAX_CLASSES + 1},
     RT_LARGEST_SPAN_SLICES = {LARGEST_SPAN_SLICES},
     RT_SLICE_LEAST = {SLICE_LEAST},
+    RT_TINY_MAX = {TINY_MAX},
+    RT_TINY_SPAN = {TINY_SPAN},
     RT_SMALL_LIMIT = {MAX_SMALL_LIMIT},
 }};
 #define RT_BUILT_CLASS_SIZE {{ \\

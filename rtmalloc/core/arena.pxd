@@ -26,6 +26,7 @@ cdef extern from "config.h":
         RT_SLICE_SHIFT
         RT_SLICE_BYTES
         RT_SLICE_WORDS
+        RT_GROUP_BYTES
 
 cdef extern from *:
     """
@@ -41,7 +42,7 @@ cdef extern from *:
 
 cdef enum:
     HEAP_LIMIT = 65535          # heap ids 1..65535 fit the tag
-    TABLE_STEP = 4096           # slices (128 MiB of them) whose table entries are made accessible at a time
+    TABLE_STEP = 4096           # slices (64 MiB of them) whose table entries are made accessible at a time
     MAILBOX_BYTES = 64          # one cache line each (mailbox.pxd)
 
 cdef struct Arena:
@@ -136,16 +137,16 @@ cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, in
 
 
 cdef inline char* arena_reserve(size_t bytes) noexcept nogil:
-    # A range of `bytes` without access, aligned to a segment; NULL when the kernel refuses.
-    cdef char* p = <char*>rt_os_reserve(bytes + RT_SEGMENT_BYTES)
+    # A range of `bytes` without access, aligned to a group of segments; NULL when the kernel refuses.
+    cdef char* p = <char*>rt_os_reserve(bytes + RT_GROUP_BYTES)
     cdef size_t misfit
     if p == NULL:
         return NULL
-    misfit = (RT_SEGMENT_BYTES - (<size_t>p & (RT_SEGMENT_BYTES - 1))) & (RT_SEGMENT_BYTES - 1)
+    misfit = (RT_GROUP_BYTES - (<size_t>p & (RT_GROUP_BYTES - 1))) & (RT_GROUP_BYTES - 1)
     if misfit:
         rt_os_unmap(p, misfit)
-    if misfit < RT_SEGMENT_BYTES:
-        rt_os_unmap(p + misfit + bytes, RT_SEGMENT_BYTES - misfit)
+    if misfit < RT_GROUP_BYTES:
+        rt_os_unmap(p + misfit + bytes, RT_GROUP_BYTES - misfit)
     return p + misfit
 
 
@@ -155,7 +156,7 @@ cdef inline char* arena_intend(size_t bytes) noexcept nogil:
     cdef char* base
     cdef int i
     for i in range(8):
-        base = <char*>(RT_ON_DEMAND_BASE + (random % 16384) * RT_SEGMENT_BYTES)
+        base = <char*>(RT_ON_DEMAND_BASE + (random % 16384) * RT_GROUP_BYTES)
         if rt_os_map_at(base, RT_SEGMENT_BYTES) == 0:
             rt_os_unmap(base, RT_SEGMENT_BYTES)
             return base

@@ -32,7 +32,7 @@ cdef extern from "background.h" nogil:
     void rt_thread_sleep_ms(uint32_t* word, uint32_t seen, uint64_t ms) noexcept
 
 cdef enum:
-    BACKGROUND_SEGMENTS = 4    # 8 MiB in use: below that there is nothing worth a thread
+    BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
     BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end

@@ -21,6 +21,10 @@ cdef extern from "config.h":
     enum:
         RT_SLICE_SHIFT
         RT_SLICE_BYTES
+        RT_SEGMENT_SHIFT
+        RT_HUGE_SHIFT
+        RT_GROUP_SEGMENTS
+        RT_GROUP_BYTES
 
 cdef enum:
     SLICE_NONE = 0xFFFFFFFF    # "no slice": slices are numbered from 0
@@ -31,8 +35,8 @@ cdef enum:
     SEGMENTS_GIVE_UP = 0       # what the hook is asked for: let the memory of idle segments go ...
     SEGMENTS_OPEN = 1          # ... make it accessible ...
     SEGMENTS_OPEN_DENSE = 2    # ... and expect that all of it is used soon
-    DENSE_LEAST = 16           # segments opened (32 MiB): a smaller heap never counts as dense
-    DENSE_RUN = 8              # segments in a row, up to the end, without a free slice: growth behind them is dense
+    DENSE_LEAST = 32           # MiB opened: a smaller heap never counts as dense
+    DENSE_RUN = 16             # MiB in a row, up to the end, without a free slice: growth behind them is dense
 
 # Open segments [first, first + count) or give them up (SEGMENTS_*); 0 on success.
 ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
@@ -163,22 +167,25 @@ cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t cou
 cdef inline bint page_heap_is_dense(const PageHeap* ph, uint32_t end) noexcept nogil:
     # Whether the segments before `end`, which is to be opened next, are full in a row. Under the lock.
     cdef uint32_t s
-    if end < DENSE_LEAST:
+    if end < (DENSE_LEAST << 20) >> RT_SEGMENT_SHIFT:
         return False
-    for s in range(end - DENSE_RUN, end):
+    for s in range(end - ((DENSE_RUN << 20) >> RT_SEGMENT_SHIFT), end):
         if ph.segments[s].free:
             return False
     return True
 
 
 cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept nogil:
-    # Open `segments` further segments in a row. Called with the lock held, which it drops for the system call: the numbers
+    # Open `segments` further segments in a row, and as many more as fill the last group. Called with the lock held, which it drops for the system call: the numbers
     # are reserved first, and the segments appear when their memory is there.
     # Returns 1 when it opened them, 0 when the arena is at its end or the kernel refuses.
     cdef uint32_t first = ph.opened
+    cdef uint32_t misfit = (first + segments) & (RT_GROUP_SEGMENTS - 1)
     cdef uint32_t s
     cdef int failed
     cdef int how = SEGMENTS_OPEN_DENSE if page_heap_is_dense(ph, first) else SEGMENTS_OPEN
+    if misfit and segments + RT_GROUP_SEGMENTS - misfit <= ph.limit - first:
+        segments += RT_GROUP_SEGMENTS - misfit
     if segments > ph.limit - first:
         return 0
     rt_store_relaxed_u32(&ph.opened, first + segments)
@@ -414,11 +421,15 @@ cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t cou
 cdef inline void page_heap_split_huge(PageHeap* ph, uint32_t s) noexcept nogil:
     # Before the first page of segment s goes back. Discarding part of a huge page leaves all of it with the process until
     # the kernel is short of memory (only RSS looks smaller), so it is split first; and no later fault brings one back.
-    cdef char* base = ph.base + (<size_t>s * SEGMENT_SLICES << RT_SLICE_SHIFT)
+    cdef uint32_t first = s & ~<uint32_t>(RT_GROUP_SEGMENTS - 1)
+    cdef char* base = ph.base + (<size_t>first << RT_SEGMENT_SHIFT)
+    cdef uint32_t i
     if rt_load_relaxed_u32(&ph.segments[s].huge):
-        rt_store_relaxed_u32(&ph.segments[s].huge, 0)
-        rt_os_huge_pages(base, <size_t>SEGMENT_SLICES << RT_SLICE_SHIFT, False)
-        rt_os_split_huge(base)
+        for i in range(RT_GROUP_SEGMENTS):
+            rt_store_relaxed_u32(&ph.segments[first + i].huge, 0)
+        rt_os_huge_pages(base, RT_GROUP_BYTES, False)
+        for i in range(RT_GROUP_BYTES >> RT_HUGE_SHIFT):
+            rt_os_split_huge(base + (<size_t>i << RT_HUGE_SHIFT))
 
 
 cdef inline uint64_t page_heap_dirty_in(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:

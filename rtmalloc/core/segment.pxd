@@ -1,4 +1,4 @@
-# A segment: 2 MiB of the arena as 64 slices, whose state is four words.
+# A segment: 1 MiB of the arena as 64 slices, whose state is four words.
 #
 # For each slice, as bits of the four words:
 #

@@ -20,6 +20,8 @@ cdef extern from "size_table.h" nogil:
         RT_TABLE_NAME_BYTES
         RT_LARGEST_SPAN_SLICES
         RT_SLICE_LEAST
+        RT_TINY_MAX
+        RT_TINY_SPAN
         RT_SMALL_LIMIT
     const char* RT_RULE_toml
     const char* RT_RULE_section
@@ -496,6 +498,8 @@ cdef inline cold_int table_check(
 cdef inline uint8_t table_slices(int64_t size, int64_t min_objects) noexcept nogil:
     # As SizeTable.slices in size_table.py.
     cdef int64_t slices = 1
+    if size <= RT_TINY_MAX and <int64_t>RT_TINY_SPAN > RT_SLICE_BYTES:
+        slices = RT_TINY_SPAN // RT_SLICE_BYTES
     while slices < RT_LARGEST_SPAN_SLICES and slices * RT_SLICE_BYTES // size < min_objects:
         slices *= 2
     return <uint8_t>slices

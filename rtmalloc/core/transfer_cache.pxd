@@ -9,7 +9,7 @@ from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.page_heap cimport SLICE_NONE, PageHeap, page_heap_give
 
 cdef enum:
-    TRANSFER_LENGTHS = 5       # spans of 1, 2, 4, 8, 16 slices (size_table.py: LARGEST_SPAN_SLICES)
+    TRANSFER_LENGTHS = 6       # spans of 1, 2, 4, 8, 16, 32 slices (size_table.py: LARGEST_SPAN_SLICES)
     TRANSFER_SPANS = 64        # most spans of one length, whatever the budget says
 
 cdef struct TransferList:

@@ -70,7 +70,7 @@ class Flavour:
     def macros(self) -> list[str]:
         """The -D arguments with which the core is compiled."""
         if self.variant is None:
-            return ["-DRT_SLICE_SHIFT=15"]
+            return ["-DRT_SLICE_SHIFT=14"]
         # Beside the cached objects, so that the path stays: it is part of what they are known by.
         header = TARGET / f"{self.variant.name}.size_table.h"
         header.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from rtmalloc.size_table import (
     LARGEST_SPAN_SLICES,
     MAX_CLASSES,
     MAX_SMALL_LIMIT,
+    TINY_MAX,
+    TINY_SPAN,
     SizeTable,
     TableError,
     table_header,
@@ -23,7 +25,7 @@ from rtmalloc.size_table import (
 
 from .building import ROOT
 
-SLICE = 32768
+SLICE = 16384
 DEFAULT = (ROOT / "rtmalloc.toml").read_text(encoding="utf-8")
 
 
@@ -48,10 +50,13 @@ def check_table(table: SizeTable, slice_bytes: int = SLICE) -> None:
         assert sizes[number - 1] >= size, f"{size} bytes do not fit class {number}"
         assert number == 1 or sizes[number - 2] < size, f"{size} bytes would fit a smaller class than {number}"
     for size, slices in zip(sizes, arrays["rt_class_slices"][1:], strict=True):
-        assert slices in (1, 2, 4, 8, 16) and slices <= LARGEST_SPAN_SLICES
+        assert slices in (1, 2, 4, 8, 16, 32) and slices <= LARGEST_SPAN_SLICES
         enough = slices * slice_bytes // size >= table.min_objects
         assert enough or slices == LARGEST_SPAN_SLICES
-        assert slices == 1 or slices // 2 * slice_bytes // size < table.min_objects, "no longer than it must be"
+        tiny = size <= TINY_MAX and slices * slice_bytes == TINY_SPAN
+        shorter = slices // 2 * slice_bytes // size
+        assert slices == 1 or tiny or shorter < table.min_objects, "no longer than it must be"
+        assert size > TINY_MAX or slices * slice_bytes >= TINY_SPAN
 
 
 # ---- the default table

@@ -152,9 +152,9 @@ def usable(options: str) -> tuple[list[int], str]:
 
 
 def test_a_process_uses_the_table(tmp_path: Path) -> None:
-    # Above its largest class everything is a run of 32 KiB slices.
+    # Above its largest class everything is a run of 16 KiB slices.
     sizes, said = usable(f"config={table_file(tmp_path, SIZES_SMALL)}")
-    assert sizes == [16, 64, 1008, 2048, 10000, 32768, 32768, 32768, 65536] and said == ""
+    assert sizes == [16, 64, 1008, 2048, 10000, 16384, 32768, 32768, 49152] and said == ""
     assert usable("")[0][:5] == [16, 48, 576, 1024, 10240]
 
 

@@ -51,10 +51,10 @@ def true_waste(sizes: tuple[int, ...], asked: list[tuple[int, int]], min_objects
     total = 0.0
     for size, count in asked:
         block = next(block for block in sizes if block >= size)
-        slices = 1
-        while slices < 16 and slices * 32768 // block < min_objects:
+        slices = 2 if block <= 128 else 1
+        while slices < 32 and slices * 16384 // block < min_objects:
             slices *= 2
-        total += count * (slices * 32768 / (slices * 32768 // block) - size)
+        total += count * (slices * 16384 / (slices * 16384 // block) - size)
     return total
 
 
