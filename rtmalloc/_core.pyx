@@ -6,6 +6,7 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     atomics, attributes, platform, bitmap       words, the compiler and the operating system
     lock, complain, options                     small tools
     size_class, table_file                      the table of small size classes
+    radix                                       a map of addresses outside the arena
     segment, page_heap                          runs of slices: free, dirty, clean
     span, span_queue                            a run cut into objects, whose free ones are bits
     arena, pagemap, object                      the reserved range; who owns an address, which object it is
@@ -13,7 +14,7 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     heap, budget, remote, refill                a thread's bins and spans; objects that come home
     scavenge, page_return, purge                giving back
     pressure, background                        when memory is short, and when nobody calls
-    radix, large                                blocks above the small classes
+    large                                       blocks above the small classes
     thread, entry, fork, stats                  threads, the calls, fork, numbers
     hooks, api                                  CPython's allocator domains; the table for Python code
 """
@@ -34,7 +35,8 @@ from rtmalloc.core.hooks cimport (
     rt_python_is_free_threaded, rt_python_is_up,
 )
 from rtmalloc.core.options cimport (
-    OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, rt_option_specs,
+    OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT, rt_option_presets,
+    rt_option_specs,
 )
 from rtmalloc.core.pagemap cimport BIN_BYTES
 from rtmalloc.core.profile cimport ProfileBucket
@@ -340,6 +342,12 @@ def option_table():
         )
         for i in range(RT_OPTION_COUNT)
     ]
+
+
+def option_presets():
+    """The named sets of options: for each name the text that RTMALLOC_OPTIONS would hold instead."""
+    cdef int i
+    return {rt_option_presets[i].name.decode(): rt_option_presets[i].text.decode() for i in range(RT_PRESET_COUNT)}
 
 
 def option_set_number(number, value):

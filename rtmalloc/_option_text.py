@@ -18,7 +18,7 @@ def parse(text: str) -> dict[str, int | str]:
     """The options that a value of ``RTMALLOC_OPTIONS`` sets; all are numbers but :data:`CONFIG`, a path.
 
     Args:
-        text: ``name=value,name=value``; empty parts are allowed.
+        text: ``name=value,name=value``; empty parts are allowed. ``preset=NAME`` stands for a named set of options.
 
     Raises:
         ValueError: names the first part that the allocator would refuse, and why.
@@ -30,6 +30,12 @@ def parse(text: str) -> dict[str, int | str]:
         if name == CONFIG:
             check_config(number)
             values[name] = number
+            continue
+        if name == "preset":
+            presets = _core.option_presets()
+            if number not in presets:
+                raise ValueError(f"{VARIABLE}: there is no preset {number!r}; there are {', '.join(sorted(presets))}")
+            values.update(parse(presets[number]))
             continue
         if name not in table:
             raise ValueError(

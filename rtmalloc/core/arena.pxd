@@ -16,8 +16,9 @@ from rtmalloc.core.page_heap cimport (
 )
 from rtmalloc.core.platform cimport (
     rt_os_address_space_limit, rt_os_huge_pages, rt_os_map, rt_os_map_at, rt_os_name, rt_os_open, rt_os_page_size,
-    rt_os_populate,    rt_os_ram_bytes, rt_os_random, rt_os_reserve, rt_os_unmap,
+    rt_os_populate, rt_os_ram_bytes, rt_os_random, rt_os_reserve, rt_os_reserve_zeros, rt_os_shut, rt_os_unmap,
 )
+from rtmalloc.core.radix cimport RADIX_PAGE_SHIFT, RadixMap, radix_place
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.span cimport Span
 
@@ -27,6 +28,11 @@ cdef extern from "config.h":
         RT_SLICE_BYTES
         RT_SLICE_WORDS
         RT_GROUP_BYTES
+        RT_ADDRESS_BITS
+        RT_LOOKUP
+        RT_LOOKUP_FLAT
+        RT_LOOKUP_HEADER
+        RT_LOOKUP_RADIX
 
 cdef extern from *:
     """
@@ -49,7 +55,9 @@ cdef struct Arena:
     # -- the line that every free reads
     char* base                  # address of slice 0, a multiple of the segment size
     uint64_t slice_count        # slices whose tables are open, 0 before start-up: pointers beyond them are outside
-    uint32_t* tags              # [slice_limit], see pagemap.pxd
+    uint32_t* tags              # [slice_limit], see pagemap.pxd, which has alternatives:
+    uint32_t* flat              # ... a map of all addresses, of which `tags` is a part,
+    RadixMap radix              # ... and a radix tree over slice numbers of addresses
     # -- the rest
     uint64_t slice_limit        # slices that the range has
     Span* spans                 # [slice_limit], one per slice; a span's is that of its first slice
@@ -84,19 +92,37 @@ cdef inline int arena_open_part(char* table, size_t entry, uint64_t first, uint6
     return rt_os_open(<void*>low, high - low)
 
 
+cdef inline const void* arena_radix_key(const void* p) noexcept nogil:
+    # What stands for the slice of `p` in the radix tree, whose unit is a page.
+    return <const void*>(<size_t>p >> (RT_SLICE_SHIFT - RADIX_PAGE_SHIFT))
+
+
+cdef inline int arena_open_radix(Arena* a, uint64_t first, uint64_t end) noexcept nogil:
+    # Make the leaves for slices [first, end), so that their places exist whenever a tag is set; 0 on success.
+    cdef uint64_t slice = first
+    while slice < end:
+        if radix_place(&a.radix, arena_radix_key(a.base + (slice << RT_SLICE_SHIFT)), True) == NULL:
+            return -1
+        slice += SEGMENT_SLICES
+    return 0
+
+
 cdef inline int arena_open_tables(Arena* a, uint64_t slices) noexcept nogil:
     # Make the per-slice tables accessible for slices below `slices`, in steps; 0 on success. Doing it twice is harmless.
     cdef uint64_t first = rt_load_acquire_u64(&a.slice_count)
     cdef uint64_t seen = first
     if slices <= first:
         return 0
-    slices = (slices + TABLE_STEP - 1) // TABLE_STEP * TABLE_STEP
+    if RT_LOOKUP != RT_LOOKUP_HEADER:
+        # (There any pointer below slice_count is looked up in the memory of its segment.)
+        slices = (slices + TABLE_STEP - 1) // TABLE_STEP * TABLE_STEP
     if slices > a.slice_limit:
         slices = a.slice_limit
     if (
         arena_open_part(<char*>a.spans, sizeof(Span), first, slices, a.page_bytes)
         or arena_open_part(<char*>a.bits, RT_SLICE_WORDS * sizeof(uint64_t), first, slices, a.page_bytes)
         or arena_open_part(<char*>a.tags, sizeof(uint32_t), first, slices, a.page_bytes)
+        or (RT_LOOKUP == RT_LOOKUP_RADIX and arena_open_radix(a, first, slices))
     ):
         return -1
     # Only upwards: another thread may have opened more.
@@ -121,6 +147,22 @@ cdef inline void arena_prepare(Arena* a, uint32_t first, uint32_t count, bint de
             rt_os_populate(a.base + s * RT_SEGMENT_BYTES, <size_t>populate)
 
 
+cdef inline int arena_open_headers(char* p, uint32_t count) noexcept nogil:
+    # Only the first slices of `count` segments; 0 on success.
+    cdef uint32_t s
+    for s in range(count):
+        if rt_os_open(p + s * RT_SEGMENT_BYTES, RT_SLICE_BYTES):
+            return -1
+    return 0
+
+
+cdef inline int arena_run(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil:
+    # The page heap's hook for single runs: map one, or unmap it but for its addresses. 0 on success.
+    cdef char* p = (<Arena*>context).base + (<size_t>slice << RT_SLICE_SHIFT)
+    cdef size_t bytes = <size_t>count << RT_SLICE_SHIFT
+    return rt_os_open(p, bytes) if open else rt_os_shut(p, bytes)
+
+
 cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
     # The page heap's hook: open segments, or give one up again. 0 on success.
     cdef Arena* a = <Arena*>context
@@ -128,12 +170,17 @@ cdef inline int arena_segments(void* context, uint32_t first, uint32_t count, in
     if how == SEGMENTS_GIVE_UP:
         rt_os_unmap(p, count * RT_SEGMENT_BYTES)
         return 0
-    if arena_open_tables(a, <uint64_t>(first + count) * SEGMENT_SLICES):
+    if RT_LOOKUP != RT_LOOKUP_HEADER and arena_open_tables(a, <uint64_t>(first + count) * SEGMENT_SLICES):
         return -1
-    if rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES):
+    if a.pages.run_hook != NULL:
+        if RT_LOOKUP == RT_LOOKUP_HEADER and arena_open_headers(p, count):
+            return -1
+    elif rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES):
         return -1
-    arena_prepare(a, first, count, how == SEGMENTS_OPEN_DENSE)
-    return 0
+    else:
+        arena_prepare(a, first, count, how == SEGMENTS_OPEN_DENSE)
+    # Memory first where the tags are in it.
+    return arena_open_tables(a, <uint64_t>(first + count) * SEGMENT_SLICES) if RT_LOOKUP == RT_LOOKUP_HEADER else 0
 
 
 cdef inline char* arena_reserve(size_t bytes) noexcept nogil:
@@ -208,7 +255,14 @@ cdef inline cold_int arena_open_sized(Arena* a, size_t bytes, bint on_demand, ui
     a.bits = <uint64_t*>table
     table += slices * RT_SLICE_WORDS * sizeof(uint64_t)
     a.tags = <uint32_t*>table
-    return arena_open_tables(a, 1) == 0
+    if RT_LOOKUP == RT_LOOKUP_FLAT:
+        # Foreign addresses read as "no tag"; the arena's part is opened like the table that it stands for.
+        a.flat = <uint32_t*>rt_os_reserve_zeros((<size_t>1 << (RT_ADDRESS_BITS - RT_SLICE_SHIFT)) * sizeof(uint32_t))
+        if a.flat == NULL:
+            return 0
+        a.tags = a.flat + (<size_t>base >> RT_SLICE_SHIFT)
+    # (With tags in the segments a slice is in use only once its segment is.)
+    return RT_LOOKUP == RT_LOOKUP_HEADER or arena_open_tables(a, 1) == 0
 
 
 cdef inline cold_int arena_open(Arena* a) noexcept nogil:

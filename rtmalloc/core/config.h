@@ -1,10 +1,31 @@
-/* Geometry that is fixed when the library is compiled. */
+/* What is fixed when the library is compiled: geometry, and the switches of variants.toml. */
 #ifndef RT_CONFIG_H
 #define RT_CONFIG_H
 #include "size_table.h"
 #ifndef RT_SLICE_SHIFT
 #define RT_SLICE_SHIFT 14
 #endif
+
+/* Where the tag of an address is looked up (pagemap.pxd). */
+enum { RT_LOOKUP_TAG, RT_LOOKUP_HEADER, RT_LOOKUP_FLAT, RT_LOOKUP_RADIX };
+#ifndef RT_LOOKUP
+#define RT_LOOKUP 0 /* RT_LOOKUP_TAG */
+#endif
+/* 0: no span has an owner; refills draw from the central store, under the class's lock. */
+#ifndef RT_SHARD
+#define RT_SHARD 1
+#endif
+/* 1: malloc and free begin by asking whether the thread has a heap, instead of missing into their slow paths. */
+#ifndef RT_STATE_TEST
+#define RT_STATE_TEST 0
+#endif
+/* Bits of a user-space address; the flat map has an entry for each slice of them. */
+#ifdef __x86_64__
+#define RT_ADDRESS_BITS 47
+#else
+#define RT_ADDRESS_BITS 48
+#endif
+
 enum {
     RT_SLICE_BYTES = 1 << RT_SLICE_SHIFT,
     RT_SLICE_WORDS = RT_SLICE_BYTES / 16 / 64, /* bitmap words of one slice: one bit per 16-byte granule */

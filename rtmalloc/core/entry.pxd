@@ -19,7 +19,7 @@ from rtmalloc.core.large cimport (
     large_to_giant, large_zero,
 )
 from rtmalloc.core.options cimport RT_OPTION_remap_kib
-from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice
+from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_find, tag_is_outside, tag_of_slice
 from rtmalloc.core.profile cimport profile_block_bytes, profile_give, profile_note_large
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
 from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
@@ -36,12 +36,13 @@ from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
     Allocator, allocator, allocator_open, heap_is_real, heap_reclaim_lost, late_heap_drop, late_heap_take,
-    thread_heap, thread_heap_open,
+    rt_tls_is_active, thread_heap, thread_heap_open,
 )
 from rtmalloc.core.transfer_cache cimport transfer_drain
 
 cdef extern from "config.h":
     enum:
+        RT_SHARD
         RT_SLICE_SHIFT
 
 cdef extern from *:
@@ -69,6 +70,8 @@ cdef inline fast_pointer rt_malloc "rt_malloc"(size_t bytes) noexcept nogil:
     cdef void* p
     if unlikely(bytes > RT_MAX_SMALL):
         return malloc_large(bytes)
+    if unlikely(not rt_tls_is_active()):
+        return malloc_slow(bytes)
     b = <Bin*>(<char*>h + BINS_OFFSET + class_bin_offset(bytes))
     p = b.head
     if unlikely(p == NULL):
@@ -80,14 +83,16 @@ cdef inline fast_pointer rt_malloc "rt_malloc"(size_t bytes) noexcept nogil:
 
 cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
     cdef Arena* a = &allocator().store.arena
-    cdef uint64_t slice = arena_slice_of(a, p)
     cdef Heap* h = thread_heap()
-    cdef uint32_t code
+    cdef uint32_t tag, code
     cdef Bin* b
-    if unlikely(slice >= rt_load_relaxed_u64(&a.slice_count)):
+    if unlikely(not rt_tls_is_active()):
+        free_other(p)
+        return
+    if unlikely(not tag_find(a, p, &tag)):
         free_outside(p)
         return
-    code = tag_of_slice(a, slice) - h.tag_base
+    code = tag - h.tag_base
     if unlikely(code >= BIN_END):
         free_other(p)
         return
@@ -261,6 +266,10 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef uint32_t class_ = <uint32_t>(b - h.bins)
     b.room += 1
+    if RT_SHARD == 0 and class_ == 0:
+        # Tag 0 looks like ours here, and is none at all.
+        free_other(p)
+        return
     if not batch_takes(&h.sources[class_].excess, p):
         heap_free_excess(h, p, class_)
     heap_beats(h, 1)
@@ -296,11 +305,15 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
     # A large block, or a small object that begins a new batch.
     cdef Allocator* a = allocator()
     cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
-    cdef uint32_t tag = tag_of_slice(&a.store.arena, slice)
+    cdef uint32_t tag
     cdef Heap* h = thread_heap()
     cdef uint32_t object_ = 0
     cdef Span* s
     cdef Batch batch
+    if tag_is_outside(&a.store.arena, p):
+        free_outside(p)
+        return
+    tag = tag_of_slice(&a.store.arena, slice)
     if tag_code(tag) == TAG_LARGE:
         if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
@@ -331,13 +344,12 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
 cdef inline size_t block_bytes(const void* p) noexcept nogil:
     # Usable bytes of the block that begins at `p`, 0 when it is none of ours.
     cdef Arena* a = &allocator().store.arena
-    cdef uint64_t slice = arena_slice_of(a, p)
-    cdef uint32_t code
-    if slice >= rt_load_relaxed_u64(&a.slice_count):
+    cdef uint32_t tag, code
+    if not tag_find(a, p, &tag) or tag_is_outside(a, p):
         return giant_bytes(&allocator().giants, p)
-    code = tag_code(tag_of_slice(a, slice))
+    code = tag_code(tag)
     if code == TAG_LARGE:
-        return large_bytes(&allocator().store, <uint32_t>slice)
+        return large_bytes(&allocator().store, <uint32_t>arena_slice_of(a, p))
     if code == TAG_SAMPLED:
         return profile_block_bytes(a, p)
     return rt_class_size[code // BIN_BYTES]
@@ -438,16 +450,15 @@ cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
 cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
     # realloc that never frees: p == NULL allocates, bytes == 0 shrinks to the smallest block.
     cdef Allocator* a = allocator()
-    cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
-    cdef uint32_t code
+    cdef uint32_t tag, code
     cdef size_t before
     if p == NULL:
         return rt_malloc(bytes)
-    if slice >= rt_load_relaxed_u64(&a.store.arena.slice_count):
+    if not tag_find(&a.store.arena, p, &tag) or tag_is_outside(&a.store.arena, p):
         return realloc_outside(p, bytes)
-    code = tag_code(tag_of_slice(&a.store.arena, slice))
+    code = tag_code(tag)
     if code == TAG_LARGE:
-        return realloc_large(p, slice, bytes)
+        return realloc_large(p, arena_slice_of(&a.store.arena, p), bytes)
     if code == 0:
         complain_of_pointer(b"realloc", p, b"no block is allocated there (freed before?)")
     before = rt_class_size[code // BIN_BYTES] if code < BIN_END else profile_block_bytes(&a.store.arena, p)

@@ -104,6 +104,8 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
     cdef uint32_t tag, owner, class_
     cdef Span* s
     for slice in range(end):
+        if not store.arena.pages.segments[slice // SEGMENT_SLICES].mapped:
+            continue
         tag = tag_of_slice(&store.arena, slice)
         class_ = tag_class(tag)
         s = &store.arena.spans[slice]

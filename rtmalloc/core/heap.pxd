@@ -12,8 +12,9 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.central cimport CLASSES_MOST
-from rtmalloc.core.lock cimport Lock
+from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.object cimport Batch
+from rtmalloc.core.options cimport RT_OPTION_address_order, RT_OPTION_keep_empty
 from rtmalloc.core.span cimport (
     SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim_all, span_is_whole, span_is_worth_it,
 )
@@ -134,13 +135,21 @@ cdef inline void heap_disown(Heap* h, Span* s) noexcept nogil:
         s.own_next.own_previous = s.own_previous
 
 
+cdef inline bint heap_span_is_kept(Heap* h, Span* s) noexcept nogil:
+    # Whether the options keep an own span although it is whole: the only one of its class with free objects.
+    cdef Source* source = &h.sources[s.class_]
+    if h.store.options.value[RT_OPTION_keep_empty] == 0 or (source.current != NULL and source.current != s):
+        return False
+    return source.partial == NULL or (source.partial == s and s.child == NULL)
+
+
 cdef inline bint heap_span_settle(Heap* h, Span* s) noexcept nogil:
     # Under the heap's lock.
     # Bring an own span's state in line with its bitmap: FULL with enough free objects becomes PARTIAL, whole is released:
     # False, and `s` is no span any more.
     # A claim that fails was raced by a page purger or a free; theirs may have been the last object, so look again.
     cdef Source* source = &h.sources[s.class_]
-    while span_is_whole(s):
+    while span_is_whole(s) and not heap_span_is_kept(h, s):
         if span_claim_all(s):
             if s.state == SPAN_PARTIAL:
                 span_queue_remove(&source.partial, s)
@@ -152,7 +161,24 @@ cdef inline bint heap_span_settle(Heap* h, Span* s) noexcept nogil:
             return False
     if s.state == SPAN_FULL and span_is_worth_it(s):
         s.state = SPAN_PARTIAL
-        span_queue_insert(&source.partial, s)
+        span_queue_insert(&source.partial, s, h.store.options.value[RT_OPTION_address_order] != 0)
     return True
+
+
+cdef inline void heap_sweep(Heap* h, uint32_t most) noexcept nogil:
+    # Look at `most` own spans, going round: finds spans that came to be usable or whole without a hint.
+    cdef Span* s
+    cdef uint32_t i
+    lock_take(&h.lock)
+    s = h.sweep
+    for i in range(most):
+        if s == NULL:
+            break
+        # Settling may release s; heap_disown then moves the cursor along.
+        h.sweep = s
+        heap_span_settle(h, s)
+        s = s.own_next if h.sweep == s else h.sweep
+    h.sweep = s if s != NULL else h.owned
+    lock_drop(&h.lock)
 
 

@@ -11,7 +11,7 @@ from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.page_heap cimport (
     SLICE_NONE, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_take_aligned,
 )
-from rtmalloc.core.pagemap cimport TAG_LARGE
+from rtmalloc.core.pagemap cimport TAG_LARGE, tag_place
 from rtmalloc.core.platform cimport rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_name, rt_os_remap, rt_os_unmap
 from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
 from rtmalloc.core.segment cimport SEGMENT_SLICES
@@ -47,14 +47,14 @@ cdef inline slow_pointer large_take(Store* store, size_t bytes, size_t alignment
     s.slices = slices
     s.size = 0
     rt_store_relaxed_u32(&s.index, slice)
-    rt_store_release_u32(&a.tags[slice], TAG_LARGE)
+    rt_store_release_u32(tag_place(a, slice), TAG_LARGE)
     return s.base
 
 
 cdef inline bint large_give(Store* store, uint32_t slice) noexcept nogil:
     # Free the block that begins at `slice`; False when none does (any more): of two frees one wins.
     cdef uint32_t slices = store.arena.spans[slice].slices
-    if rt_exchange_u32(&store.arena.tags[slice], 0) != TAG_LARGE:
+    if rt_exchange_u32(tag_place(&store.arena, slice), 0) != TAG_LARGE:
         return False
     page_heap_give(&store.arena.pages, slice, slices)
     return True

@@ -32,6 +32,11 @@ cdef extern from "options.h" nogil:
         RT_OPTION_remap_kib
         RT_OPTION_profile
         RT_OPTION_profile_every
+        RT_OPTION_low_water
+        RT_OPTION_mailbox
+        RT_OPTION_keep_empty
+        RT_OPTION_address_order
+        RT_OPTION_segments
         RT_OPTION_COUNT
     ctypedef struct rt_option_spec:
         const char* name
@@ -41,6 +46,13 @@ cdef extern from "options.h" nogil:
         const char* unit
         const char* text
     const rt_option_spec rt_option_specs[]
+    ctypedef struct rt_option_preset:
+        const char* name
+        const char* text
+    const rt_option_preset rt_option_presets[]
+    enum:
+        RT_PRESET_COUNT
+    const char* RT_PRESET
     bint rt_environment_is_ready() noexcept
     char* getenv(const char* name) noexcept
 
@@ -57,9 +69,11 @@ cdef struct Options:
 
 
 cdef inline cold_void options_preset(Options* o) noexcept nogil:
+    # What a process begins with.
     cdef int i
     for i in range(RT_OPTION_COUNT):
         o.value[i] = rt_option_specs[i].preset
+    options_named(o, RT_PRESET, strlen(RT_PRESET))
 
 
 cdef inline cold_int option_find(const char* name, size_t length) noexcept nogil:
@@ -118,6 +132,16 @@ cdef inline cold_int path_copy(char* path, const char* text, size_t length) noex
     return 1
 
 
+cdef inline cold_int options_named(Options* o, const char* name, size_t length) noexcept nogil:
+    # Apply the set of options called `name`; whether there is one.
+    cdef int i
+    for i in range(RT_PRESET_COUNT):
+        if strlen(rt_option_presets[i].name) == length and memcmp(rt_option_presets[i].name, name, length) == 0:
+            options_read(o, rt_option_presets[i].text, NULL)
+            return 1
+    return 0
+
+
 cdef inline cold_void options_read(Options* o, const char* text, char* config) noexcept nogil:
     # Apply "name=value,name=value". What is wrong is named on stderr, one line each, and keeps its default. The one value
     # that is no number, the path of `config`, goes to `config` (PATH_BYTES).
@@ -148,7 +172,10 @@ cdef inline cold_void options_read(Options* o, const char* text, char* config) n
                 options_complain(name, name_length, b"the path is too long")
             continue
         option = option_find(name, name_length)
-        if option == OPTION_UNKNOWN:
+        if name_length == 6 and memcmp(name, b"preset", 6) == 0:
+            if not options_named(o, number, length):
+                options_complain(name, name_length, b"there is no set of options of that name; the defaults stay")
+        elif option == OPTION_UNKNOWN:
             options_complain(name, name_length, b"there is no such option")
         elif not option_parse_number(number, length, &value):
             options_complain(name, name_length, b"the value is not a whole number; the default stays")

@@ -2,7 +2,7 @@
 #
 # One lock; no system call under it. Summaries over all segments find a segment with a long enough run without
 # looking at the segments themselves; inside a segment a run is a few shifts (bitmap.pxd).
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64
@@ -25,6 +25,8 @@ cdef extern from "config.h":
         RT_HUGE_SHIFT
         RT_GROUP_SEGMENTS
         RT_GROUP_BYTES
+        RT_LOOKUP
+        RT_LOOKUP_HEADER
 
 cdef enum:
     SLICE_NONE = 0xFFFFFFFF    # "no slice": slices are numbered from 0
@@ -40,6 +42,8 @@ cdef enum:
 
 # Open segments [first, first + count) or give them up (SEGMENTS_*); 0 on success.
 ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
+# The same for slices [slice, slice + count): where each run has a mapping of its own (option segments=0).
+ctypedef int (*runs_hook)(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil
 
 cdef struct PageHeap:
     Lock lock
@@ -50,8 +54,12 @@ cdef struct PageHeap:
     char* base                 # address of slice 0
     segments_hook hook         # called without the lock; NULL when all memory is accessible already
     void* hook_context
+    runs_hook run_hook         # NULL, or called without the lock for each run that is taken or given back: no slice is
+                               # then ever dirty, and there is nothing to purge
     Segment* segments          # [limit]
     uint64_t* summaries        # see page_heap_summary
+    const int64_t* address_order  # the option: 0 looks for a run where the last one was taken or given; NULL as if 1
+    uint32_t recent            # that segment
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
@@ -139,14 +147,22 @@ cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t m
 
 
 cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t count) noexcept nogil:
-    # The lowest run of `count` <= 64 slices inside one segment, or SLICE_NONE.
+    # The lowest run of `count` <= 64 slices inside one segment, or the next one after the segment used last; or SLICE_NONE.
     cdef uint32_t level = level_of(count)
     cdef uint32_t words = (ph.opened + 63) // 64
-    cdef uint32_t w, s, first
+    cdef bint next_fit = ph.address_order != NULL and ph.address_order[0] == 0
+    cdef uint32_t start = ph.recent if next_fit else 0
+    cdef uint32_t i, w, s, first
     cdef uint32_t probes = 0
     cdef uint64_t candidates, mask
-    for w in range(words):
+    # Next fit comes round to the first word's lower segments at the end.
+    for i in range(words + next_fit):
+        w = start // 64 + i
+        if w >= words:
+            w -= words
         candidates = page_heap_summary(ph, which, level, w)[0]
+        if i == 0:
+            candidates &= ~mask_low(start % 64)
         while candidates:
             s = w * 64 + rt_lowest_bit(candidates)
             candidates &= candidates - 1
@@ -175,9 +191,18 @@ cdef inline bint page_heap_is_dense(const PageHeap* ph, uint32_t end) noexcept n
     return True
 
 
+cdef inline void page_heap_begin(PageHeap* ph, uint32_t s) noexcept nogil:
+    # The memory of segment s is there: all of it is free, but for a header (pagemap.pxd).
+    ph.segments[s].free = ~<uint64_t>0
+    if RT_LOOKUP == RT_LOOKUP_HEADER:
+        ph.segments[s].free -= 1
+        ph.used_slices += 1
+    page_heap_note(ph, s)
+
+
 cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept nogil:
-    # Open `segments` further segments in a row, and as many more as fill the last group. Called with the lock held, which it drops for the system call: the numbers
-    # are reserved first, and the segments appear when their memory is there.
+    # Open `segments` further segments in a row, and as many more as fill the last group. Called with the lock held, which
+    # it drops for the system call: the numbers are reserved first, and the segments appear when their memory is there.
     # Returns 1 when it opened them, 0 when the arena is at its end or the kernel refuses.
     cdef uint32_t first = ph.opened
     cdef uint32_t misfit = (first + segments) & (RT_GROUP_SEGMENTS - 1)
@@ -205,8 +230,7 @@ cdef inline slow_int page_heap_grow(PageHeap* ph, uint32_t segments) noexcept no
             return 0
     for s in range(first, first + segments):
         rt_store_relaxed_u32(&ph.segments[s].mapped, 1)
-        ph.segments[s].free = ~<uint64_t>0
-        page_heap_note(ph, s)
+        page_heap_begin(ph, s)
     return 1
 
 
@@ -224,8 +248,7 @@ cdef inline bint page_heap_reopen(PageHeap* ph) noexcept nogil:
             if failed:
                 rt_store_relaxed_u32(&ph.segments[s].mapped, 0)
                 return False
-            ph.segments[s].free = ~<uint64_t>0
-            page_heap_note(ph, s)
+            page_heap_begin(ph, s)
             return True
     return False
 
@@ -273,6 +296,7 @@ cdef inline uint32_t page_heap_take_inside(PageHeap* ph, uint32_t count) noexcep
     page_heap_note_taken(ph, segment, mask)
     segment_take(segment, mask)
     page_heap_note(ph, slice // SEGMENT_SLICES)
+    ph.recent = slice // SEGMENT_SLICES
     return slice
 
 
@@ -325,6 +349,7 @@ cdef inline void page_heap_mark(PageHeap* ph, uint32_t slice, uint32_t count, in
         else:
             if how == 1:
                 segment_give(segment, mask)
+                ph.recent = s
             else:
                 segment_give_untouched(segment, mask)
             ph.used_slices -= n
@@ -337,6 +362,9 @@ cdef inline void page_heap_mark(PageHeap* ph, uint32_t slice, uint32_t count, in
 cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_t* slice) noexcept nogil:
     # page_heap_take under the lock: 1 with *slice set, or 0.
     cdef uint32_t tail, need
+    if RT_LOOKUP == RT_LOOKUP_HEADER and count >= SEGMENT_SLICES:
+        # No run reaches over a segment's header.
+        return 0
     while True:
         if count <= SEGMENT_SLICES:
             slice[0] = page_heap_take_inside(ph, count)
@@ -355,6 +383,17 @@ cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_
             return 0
 
 
+cdef inline int page_heap_map_run(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
+    # A run was taken, and the lock dropped: make it accessible if that has not been done with its segment. 0 on success;
+    # else the run is given back.
+    if ph.run_hook == NULL or ph.run_hook(ph.hook_context, slice, count, True) == 0:
+        return 0
+    lock_take(&ph.lock)
+    page_heap_mark(ph, slice, count, 2)
+    lock_drop(&ph.lock)
+    return -1
+
+
 cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil:
     # A run of `count` >= 1 slices, or SLICE_NONE when the arena is full. The slices' dirty bits tell what is not zero.
     cdef uint32_t slice = SLICE_NONE
@@ -362,6 +401,8 @@ cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil
     if not page_heap_take_locked(ph, count, &slice):
         slice = SLICE_NONE
     lock_drop(&ph.lock)
+    if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
+        return SLICE_NONE
     return slice
 
 
@@ -384,13 +425,18 @@ cdef inline uint32_t page_heap_take_aligned(PageHeap* ph, uint32_t count, uint32
     else:
         slice = SLICE_NONE
     lock_drop(&ph.lock)
+    if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
+        return SLICE_NONE
     return slice
 
 
 cdef inline void page_heap_give(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
     # Take back a run after use.
+    cdef int how = 1
+    if ph.run_hook != NULL and ph.run_hook(ph.hook_context, slice, count, False) == 0:
+        how = 2
     lock_take(&ph.lock)
-    page_heap_mark(ph, slice, count, 1)
+    page_heap_mark(ph, slice, count, how)
     lock_drop(&ph.lock)
 
 
@@ -415,7 +461,7 @@ cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t cou
     if fits:
         page_heap_mark(ph, end, more, 0)
     lock_drop(&ph.lock)
-    return fits
+    return fits and page_heap_map_run(ph, end, more) == 0
 
 
 cdef inline void page_heap_split_huge(PageHeap* ph, uint32_t s) noexcept nogil:

@@ -59,11 +59,27 @@ static inline void *rt_os_reserve(size_t bytes) {
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* Addresses that read as zero and cannot be written until rt_os_open. */
+static inline void *rt_os_reserve_zeros(size_t bytes) {
+    int saved = errno;
+    void *p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
 /* Make part of a reservation accessible; 0 on success. */
 static inline int rt_os_open(void *p, size_t bytes) {
     int saved = errno, r = mprotect(p, bytes, PROT_READ | PROT_WRITE);
     errno = saved;
     return r;
+}
+
+/* Undo rt_os_open: the pages go, the addresses stay reserved. 0 on success. */
+static inline int rt_os_shut(void *p, size_t bytes) {
+    int saved = errno;
+    void *q = mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    errno = saved;
+    return q == p ? 0 : -1;
 }
 
 /* Zeroed, readable and writable memory at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know

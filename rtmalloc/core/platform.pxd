@@ -3,8 +3,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "platform.h" nogil:
     void* rt_os_map(size_t bytes) noexcept
+    void* rt_os_reserve_zeros(size_t bytes) noexcept
     void* rt_os_reserve(size_t bytes) noexcept
     int rt_os_open(void* p, size_t bytes) noexcept
+    int rt_os_shut(void* p, size_t bytes) noexcept
     int rt_os_map_at(void* where, size_t bytes) noexcept
     void rt_os_unmap(void* p, size_t bytes) noexcept
     enum:

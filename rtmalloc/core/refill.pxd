@@ -5,23 +5,32 @@ from rtmalloc.core.atomics cimport (
     rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u64,
 )
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
+from rtmalloc.core.central cimport Central
 from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.budget cimport budget_from_idle, heap_budget, heap_cover, heap_grant
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle
+from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle, heap_sweep
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_is_due, mailbox_of
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, object_locate
 from rtmalloc.core.options cimport (
-    RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_refill_percent, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
+    RT_OPTION_address_order, RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_mailbox, RT_OPTION_refill_percent,
+    RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
 )
 from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
+from rtmalloc.core.page_heap cimport SLICE_NONE
 from rtmalloc.core.sample cimport heap_sample_fetched
-from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
-from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim
+from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
+from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim, span_has_free
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
-from rtmalloc.core.store cimport central_adopt, store_span_new
+from rtmalloc.core.store cimport (
+    Store, central_adopt, central_list, central_settle, central_unlist, store_slices_take, store_span_form, store_span_new,
+)
+
+cdef extern from "config.h":
+    enum:
+        RT_SHARD
 
 
 # ---- refill
@@ -31,6 +40,7 @@ cdef enum:
     SCOUT_HEAPS = 8            # mailboxes looked into before a new span is formed
     EXCESS_ALONE = 4096        # bytes: objects so large go home one by one, for a word of them would hold up to 2 MiB
     STEAL_BYTES = 2048         # how much a bin grows at the cost of others
+    POLL_SPANS = 8             # own spans that a refill looks at where no mail tells which
 
 
 cdef inline uint16_t source_limit(Heap* h, Source* source, uint32_t size) noexcept nogil:
@@ -213,10 +223,11 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     cdef Span* s = source.current
     cdef uint32_t got = 0
     cdef uint32_t visits = 0
-    if s != NULL and source.partial != NULL and source.partial < s:
+    cdef bint by_address = h.store.options.value[RT_OPTION_address_order] != 0
+    if by_address and s != NULL and source.partial != NULL and source.partial < s:
         # Lowest address first, at every refill: a span higher up may then drain.
         s.state = SPAN_PARTIAL
-        span_queue_insert(&source.partial, s)
+        span_queue_insert(&source.partial, s, True)
         s = heap_span_next(h, source, class_)
     elif s != NULL:
         h.counters.refill_current += 1
@@ -241,6 +252,45 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     return got
 
 
+cdef inline uint32_t central_draw(Heap* h, uint32_t class_, uint32_t wanted, void*** tail, void** first) noexcept nogil:
+    # heap_draw where no span has an owner: from the first spans of the central store, under the class lock.
+    cdef Store* store = h.store
+    cdef Central* central = &store.central[class_]
+    cdef Source* source = &h.sources[class_]
+    cdef Span* s
+    cdef uint32_t got = 0
+    cdef uint32_t visits = 0
+    cdef uint32_t slice, drawn
+    cdef bint zeroed
+    lock_take(&central.lock)
+    while got < wanted and visits < REFILL_VISITS:
+        s = central.queue
+        if s != NULL:
+            h.counters.refill_adopted += 1
+        elif got:
+            break
+        else:
+            # The page heap may make a system call: not under a lock that others wait for.
+            lock_drop(&central.lock)
+            slice = store_slices_take(store, rt_class_slices[class_], &zeroed)
+            if slice == SLICE_NONE:
+                return 0
+            lock_take(&central.lock)
+            s = store_span_form(store, slice, 0, class_, zeroed)
+            central_list(store, s, class_)
+            h.counters.refill_new += 1
+        source.word = 0
+        drawn = span_draw(h, s, source, wanted - got, tail, first, &h.last_zeroed)
+        got += drawn
+        visits += drawn != 0
+        if not span_has_free(s):
+            # Out of the queue first, then one more look: for what came home meanwhile, as in central_abandon.
+            central_unlist(store, s, class_)
+            central_settle(store, s, class_)
+    lock_drop(&central.lock)
+    return got
+
+
 cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uint32_t most) noexcept nogil:
     # Fill the empty bin of a class and return one object more; NULL when there is no memory. `most` bounds the number of
     # objects (calloc asks for single ones, to know whether they are zero); `bytes` is what was asked for.
@@ -255,6 +305,8 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uin
         heap_excess_flush(h, source)
     if mailbox_is_due(mailbox_of(&h.store.arena, h.id), source.dry):
         mail_read(h.store, h, h.id, False)
+    if h.store.options.value[RT_OPTION_mailbox] == 0:
+        heap_sweep(h, POLL_SPANS)
     if b.refills < 255:
         b.refills += 1
     bin_grow(h, class_)
@@ -263,9 +315,12 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uin
         wanted = most
     if wanted < 1:
         wanted = 1
-    lock_take(&h.lock)
-    got = heap_draw(h, class_, wanted, &tail, &first)
-    lock_drop(&h.lock)
+    if RT_SHARD == 0:
+        got = central_draw(h, class_, wanted, &tail, &first)
+    else:
+        lock_take(&h.lock)
+        got = heap_draw(h, class_, wanted, &tail, &first)
+        lock_drop(&h.lock)
     if got == 0:
         return NULL
     tail[0] = NULL

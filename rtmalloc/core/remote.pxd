@@ -13,7 +13,7 @@ from rtmalloc.core.mailbox cimport (
     Mailbox, mailbox_has_mail, mailbox_is_neglected, mailbox_next, mailbox_of, mailbox_push, mailbox_take,
 )
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, complain_of_double_free
-from rtmalloc.core.options cimport RT_OPTION_remote_kib
+from rtmalloc.core.options cimport RT_OPTION_mailbox, RT_OPTION_remote_kib
 from rtmalloc.core.pagemap cimport tag_class, tag_make, tag_now, tag_of_slice, tag_owner
 from rtmalloc.core.size_class cimport rt_class_count
 from rtmalloc.core.span cimport SPAN_PARTIAL, Span, span_full_mask, span_is_whole
@@ -102,6 +102,9 @@ cdef inline slow_void span_event(Store* store, Heap* self, Span* s, uint32_t cla
             lock_take(&h.lock)
         elif heap_is_awake(h, self) or not span_is_whole(s) or not lock_try(&h.lock):
             # Usable again is news for the owner alone. Whole concerns everybody, unless the owner is at work just now.
+            if store.options.value[RT_OPTION_mailbox] == 0:
+                # A hint may be lost: the owner looks at its spans by itself.
+                return
             box = mailbox_of(&store.arena, owner)
             if mailbox_push(box, s):
                 if mailbox_is_neglected(box) and not heap_is_awake(h, self):

@@ -7,14 +7,12 @@ from rtmalloc.core.atomics cimport (
     rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_swap_if_u64,
 )
 from rtmalloc.core.attributes cimport cold_int, cold_void
-from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_span_settle
-from rtmalloc.core.lock cimport lock_drop, lock_take
+from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_sweep
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
-from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
+from rtmalloc.core.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs, RT_OPTION_low_water
 from rtmalloc.core.refill cimport bin_flush, bin_resize, heap_excess_flush
 from rtmalloc.core.remote cimport heap_remote_flush, mail_read, store_read_mail
 from rtmalloc.core.size_class cimport rt_class_count
-from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.transfer_cache cimport transfer_drain
 
@@ -38,10 +36,10 @@ cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
         b.idle = 0
     else:
         b.idle += 1
-        if b.idle >= h.store.options.value[RT_OPTION_idle_epochs]:
+        if h.store.options.value[RT_OPTION_idle_epochs] and b.idle >= h.store.options.value[RT_OPTION_idle_epochs]:
             b.idle = 0
             keep = 0
-        elif source.low:
+        elif source.low and h.store.options.value[RT_OPTION_low_water]:
             keep -= (source.low + 1) // 2
             if keep < 0:
                 keep = 0
@@ -50,23 +48,6 @@ cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
     if keep < length:
         bin_flush(h, class_, keep)
     source.low = <uint16_t>keep
-
-
-cdef inline void heap_sweep(Heap* h) noexcept nogil:
-    # Look at a bounded number of own spans, going round: finds spans that came to be usable or whole without a hint.
-    cdef Span* s
-    cdef uint32_t i
-    lock_take(&h.lock)
-    s = h.sweep
-    for i in range(SWEEP_SPANS):
-        if s == NULL:
-            break
-        # Settling may release s; heap_disown then moves the cursor along.
-        h.sweep = s
-        heap_span_settle(h, s)
-        s = s.own_next if h.sweep == s else h.sweep
-    h.sweep = s if s != NULL else h.owned
-    lock_drop(&h.lock)
 
 
 cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
@@ -82,7 +63,7 @@ cdef inline cold_void heap_epoch(Heap* h, uint64_t now) noexcept nogil:
     heap_remote_flush(h)
     if mailbox_has_mail(mailbox_of(&h.store.arena, h.id)):
         mail_read(h.store, h, h.id, False)
-    heap_sweep(h)
+    heap_sweep(h, SWEEP_SPANS)
 
 
 cdef inline cold_int store_epoch(Store* store, Heap* self, uint64_t now) noexcept nogil:

@@ -19,6 +19,7 @@ from rtmalloc.core.bitmap cimport mask_low, rt_count_bits
 
 cdef extern from "config.h":
     enum:
+        RT_SHARD
         RT_SLICE_BYTES
         RT_SLICE_SHIFT
 
@@ -61,7 +62,7 @@ cdef struct Span:
     Span* previous
     uint64_t returned          # bit p = page p of the span was given back and none of it drawn since (page_return.pxd)
     void* records              # of a slab of the profile: what is known of its objects (profile.pxd)
-    uint64_t padding_c
+    uint64_t rank              # place in the queue that it is in: the lowest comes first (span_queue.pxd)
 
 
 cdef inline uint64_t reciprocal_of(uint32_t size) noexcept nogil:
@@ -89,7 +90,7 @@ cdef inline void span_form(Span* s, uint32_t slices, uint32_t size, uint8_t clas
     rt_store_relaxed_u16(&s.fresh, 0 if zeroed else <uint16_t>objects)
     rt_store_relaxed_u8(&s.quiet, 0)
     s.worth = <uint8_t>((objects if objects < 64 else 64) >> 3)
-    if s.worth == 0:
+    if s.worth == 0 or RT_SHARD == 0:
         s.worth = 1
     rt_store_relaxed_u32(&s.size, size)
     rt_store_relaxed_u16(&s.objects, <uint16_t>objects)

@@ -1,8 +1,13 @@
-# Spans ordered by address, lowest first: a pairing heap through the spans' own links. Insert is O(1), taking the lowest
+# Spans in order, by address or the latest first: a pairing heap through the spans' own links. Insert is O(1), taking the lowest
 # or removing any one is O(log n) amortised, and nothing is allocated. Used for a thread's partly free spans of a class
 # and for the central store; guarded by whoever guards the spans in it.
+from libc.stdint cimport uint64_t
+
 from rtmalloc.core.span cimport Span
 
+# A span's rank is its address, or with address_order=0 one less than the rank of the queue's first: a stack. A queue may
+# hold both kinds, after a change of the option.
+#
 # A queue is a pointer to its lowest span, NULL when empty. `previous` of a span is its parent if it is a first child,
 # else the sibling before it; the lowest span has none.
 
@@ -14,7 +19,7 @@ cdef inline Span* span_queue_merge(Span* a, Span* b) noexcept nogil:
         return b
     if b == NULL:
         return a
-    if b < a:
+    if b.rank < a.rank:
         other = a
         a = b
         b = other
@@ -54,7 +59,9 @@ cdef inline Span* span_queue_gather(Span* first) noexcept nogil:
     return a
 
 
-cdef inline void span_queue_insert(Span** queue, Span* s) noexcept nogil:
+cdef inline void span_queue_insert(Span** queue, Span* s, bint by_address) noexcept nogil:
+    # Put a span in by its address, or in front of all others.
+    s.rank = <uint64_t><size_t>s if by_address or queue[0] == NULL else queue[0].rank - 1
     s.child = NULL
     s.sibling = NULL
     s.previous = NULL

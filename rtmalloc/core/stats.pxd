@@ -86,6 +86,9 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
     cdef uint32_t tag, class_, w, objects, free
     cdef Span* s
     while slice < end:
+        if not rt_load_relaxed_u32(&a.store.arena.pages.segments[slice // SEGMENT_SLICES].mapped):
+            slice += SEGMENT_SLICES
+            continue
         tag = tag_of_slice(&a.store.arena, slice)
         s = &a.store.arena.spans[slice]
         class_ = tag_class(tag)

@@ -7,7 +7,7 @@ from rtmalloc.core.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_rel
 from rtmalloc.core.attributes cimport slow_int, slow_pointer
 from rtmalloc.core.central cimport CLASSES_MOST, Central
 from rtmalloc.core.lock cimport lock_drop, lock_take
-from rtmalloc.core.options cimport Options, RT_OPTION_transfer_kib
+from rtmalloc.core.options cimport Options, RT_OPTION_address_order, RT_OPTION_keep_empty, RT_OPTION_transfer_kib
 from rtmalloc.core.page_heap cimport SLICE_NONE, page_heap_dirty_in, page_heap_give, page_heap_take
 from rtmalloc.core.pagemap cimport tag_make, tag_of_slice, tag_set
 from rtmalloc.core.profile cimport Profile
@@ -48,26 +48,37 @@ cdef inline uint32_t span_slice(const Store* store, const Span* s) noexcept nogi
     return <uint32_t>(s - store.arena.spans)
 
 
-cdef inline slow_pointer store_span_new(Store* store, uint32_t owner, uint32_t class_) noexcept nogil:
-    # A new span of `class_` for heap `owner`, all objects free, or NULL when the arena is full.
-    cdef uint32_t slices = rt_class_slices[class_]
+cdef inline uint32_t store_slices_take(Store* store, uint32_t slices, bint* zeroed) noexcept nogil:
+    # A run for a span of `slices` slices, and whether it is known to be zero; SLICE_NONE when the arena is full.
     cdef uint32_t slice = transfer_take(&store.transfer, slices)
-    cdef bint zeroed = False
-    cdef Span* s
+    zeroed[0] = False
     if slice == SLICE_NONE:
         slice = page_heap_take(&store.arena.pages, slices)
-        if slice == SLICE_NONE:
-            return NULL
         # A run that crosses into the next segment is not looked at: it counts as used before.
-        if slice % SEGMENT_SLICES + slices <= SEGMENT_SLICES:
-            zeroed = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
-    s = arena_span_new(&store.arena, slice, slices)
+        if slice != SLICE_NONE and slice % SEGMENT_SLICES + slices <= SEGMENT_SLICES:
+            zeroed[0] = page_heap_dirty_in(&store.arena.pages, slice, slices) == 0
+    return slice
+
+
+cdef inline Span* store_span_form(
+    Store* store, uint32_t slice, uint32_t owner, uint32_t class_, bint zeroed
+) noexcept nogil:
+    # Make a span of `class_` for heap `owner` of a run that is ours, all objects free.
+    cdef uint32_t slices = rt_class_slices[class_]
+    cdef Span* s = arena_span_new(&store.arena, slice, slices)
     s.state = SPAN_CURRENT
     # The tag before the bits: a page purger that claims one of them, and puts it back, must find whom to tell.
     tag_set(&store.arena, slice, slices, tag_make(owner, class_))
     span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
     rt_add_u64(&store.spans_formed, 1)
     return s
+
+
+cdef inline slow_pointer store_span_new(Store* store, uint32_t owner, uint32_t class_) noexcept nogil:
+    # A new span of `class_` for heap `owner`, or NULL when the arena is full.
+    cdef bint zeroed
+    cdef uint32_t slice = store_slices_take(store, rt_class_slices[class_], &zeroed)
+    return store_span_form(store, slice, owner, class_, zeroed) if slice != SLICE_NONE else NULL
 
 
 cdef inline void store_span_release(Store* store, Span* s) noexcept nogil:
@@ -82,21 +93,37 @@ cdef inline void store_span_release(Store* store, Span* s) noexcept nogil:
         page_heap_give(&store.arena.pages, slice, slices)
 
 
+cdef inline void central_list(Store* store, Span* s, uint32_t class_) noexcept nogil:
+    # Under the class lock: put an unowned span into the queue.
+    cdef Central* central = &store.central[class_]
+    s.state = SPAN_LISTED
+    span_queue_insert(&central.queue, s, store.options.value[RT_OPTION_address_order] != 0)
+    rt_store_relaxed_u32(&central.count, central.count + 1)
+
+
+cdef inline void central_unlist(Store* store, Span* s, uint32_t class_) noexcept nogil:
+    # Under the class lock: take a span out of the queue.
+    cdef Central* central = &store.central[class_]
+    s.state = SPAN_UNLISTED
+    span_queue_remove(&central.queue, s)
+    rt_store_relaxed_u32(&central.count, central.count - 1)
+
+
 cdef inline bint central_settle(Store* store, Span* s, uint32_t class_) noexcept nogil:
     # Under the class lock, for an unowned span: release it if it is whole (True), else list it if it has become usable.
     # A claim that fails was raced by a page purger or a free; look again, because theirs may have been the last object.
     cdef Central* central = &store.central[class_]
     while span_is_whole(s):
+        if store.options.value[RT_OPTION_keep_empty] and central.count == (s.state == SPAN_LISTED):
+            # The only one here.
+            break
         if span_claim_all(s):
             if s.state == SPAN_LISTED:
-                span_queue_remove(&central.queue, s)
-                rt_store_relaxed_u32(&central.count, central.count - 1)
+                central_unlist(store, s, class_)
             store_span_release(store, s)
             return True
     if s.state == SPAN_UNLISTED and span_has_free(s):
-        s.state = SPAN_LISTED
-        span_queue_insert(&central.queue, s)
-        rt_store_relaxed_u32(&central.count, central.count + 1)
+        central_list(store, s, class_)
     return False
 
 

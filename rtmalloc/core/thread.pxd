@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.arena cimport arena_open
+from rtmalloc.core.arena cimport arena_open, arena_run
 from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u32
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
 from rtmalloc.core.background cimport Background
@@ -11,7 +11,8 @@ from rtmalloc.core.large cimport Giants
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open
 from rtmalloc.core.options cimport (
-    PATH_BYTES, RT_OPTION_epoch_ms, RT_OPTION_profile, RT_OPTION_profile_every, RT_OPTION_remote_kib, getenv, options_preset, options_read, rt_environment_is_ready,
+    PATH_BYTES, RT_OPTION_address_order, RT_OPTION_epoch_ms, RT_OPTION_profile, RT_OPTION_profile_every, RT_OPTION_remote_kib,
+    RT_OPTION_segments, getenv, options_preset, options_read, rt_environment_is_ready,
 )
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
@@ -27,6 +28,10 @@ from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store, central_abandon
 from rtmalloc.core.table_file cimport table_load, table_seal
 
+cdef extern from "config.h":
+    enum:
+        RT_SHARD
+
 cdef extern from "tls.h" nogil:
     enum:
         RT_HEAP_BYTES
@@ -39,6 +44,7 @@ cdef extern from "tls.h" nogil:
     void rt_fork_register() noexcept
     void* rt_tls_get() noexcept
     void rt_tls_set(void* heap) noexcept
+    bint rt_tls_is_active() noexcept
     ctypedef void (*rt_destructor)(void*) noexcept nogil
     int rt_exit_key_open(rt_destructor f) noexcept
     int rt_exit_key_set(void* value) noexcept
@@ -116,6 +122,10 @@ cdef inline cold_int allocator_open() noexcept nogil:
         # What a failed attempt got is kept for the next one.
         if a.store.arena.base != NULL or arena_open(&a.store.arena):
             a.store.arena.options = &a.store.options
+            if not a.store.options.value[RT_OPTION_segments] and not a.store.arena.on_demand:
+                # (Where address space is scarce it is mapped by segments, and given up so.)
+                a.store.arena.pages.run_hook = arena_run
+            a.store.arena.pages.address_order = &a.store.options.value[RT_OPTION_address_order]
             if a.store.heaps == NULL:
                 a.store.heaps = <void**>rt_os_map((a.store.arena.heap_limit + 1) * sizeof(Heap*))
             if a.store.options.value[RT_OPTION_profile]:
@@ -145,7 +155,8 @@ cdef inline Heap* heap_create(Allocator* a, bint last) noexcept nogil:
     a.heap_memory += bytes
     a.heap_room -= 1
     h.id = a.store.heap_count + 1
-    h.tag_base = h.id << TAG_OWNER_SHIFT
+    # Where spans have no owner, nobody's objects are everybody's.
+    h.tag_base = h.id << TAG_OWNER_SHIFT if RT_SHARD else 0
     h.store = &a.store
     a.store.heaps[h.id] = h
     # After the entry: who reads the count without the lock finds every heap below it.

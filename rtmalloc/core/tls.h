@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include "attributes.h"
+#include "config.h"
 enum { RT_HEAP_BYTES = 16384, RT_ALLOCATOR_BYTES = 16384 };
 #define RT_NO_TAG_BASE 0x80000000u /* heap id 2**20: above every tag */
 
@@ -28,7 +29,21 @@ static __thread void *rt_tls_heap __attribute__((tls_model("initial-exec"))) = &
 static void rt_fork_register(void);
 
 static inline void *rt_tls_get(void) { return rt_tls_heap; }
-static inline void rt_tls_set(void *heap) { rt_tls_heap = heap; }
+
+/* The state that the fast paths ask for with RT_STATE_TEST; without it there is none. */
+enum { RT_THREAD_NEW, RT_THREAD_ACTIVE, RT_THREAD_ENDED };
+#if RT_STATE_TEST
+static __thread int rt_tls_state __attribute__((tls_model("initial-exec"))) = RT_THREAD_NEW;
+static inline int rt_tls_is_active(void) { return rt_tls_state == RT_THREAD_ACTIVE; }
+#else
+static inline int rt_tls_is_active(void) { return 1; }
+#endif
+static inline void rt_tls_set(void *heap) {
+    rt_tls_heap = heap;
+#if RT_STATE_TEST
+    rt_tls_state = heap == &rt_heap_late ? RT_THREAD_ENDED : RT_THREAD_ACTIVE;
+#endif
+}
 
 /* pthread keys run their destructors when a thread ends. */
 typedef void (*rt_destructor)(void *);

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from .probing import probe_load
 
@@ -38,6 +45,8 @@ class Model:
         self.limit = limit
         self.slices: list[Slice] = []
         self.peak = 0
+        self.next_fit = False
+        self.recent = 0  # segment of the last run that was taken inside one, or given back
 
     def free_map(self, dirty_only: bool) -> str:
         return "".join("1" if s.free and (s.dirty or not dirty_only) else "0" for s in self.slices)
@@ -51,10 +60,13 @@ class Model:
         if count <= SEGMENT:
             for dirty_only in (True, False):
                 text = self.free_map(dirty_only)
-                for first in range(0, len(text), SEGMENT):
-                    at = text[first : first + SEGMENT].find("1" * count)
+                segments = range(len(text) // SEGMENT)
+                start = self.recent if self.next_fit else 0
+                for segment in [*segments[start:], *segments[:start]]:
+                    at = text[segment * SEGMENT :][:SEGMENT].find("1" * count)
                     if at >= 0:
-                        return first + at
+                        self.recent = segment
+                        return segment * SEGMENT + at
         text = self.free_map(dirty_only=False)
         at = text.find("1" * count)
         if at >= 0:
@@ -80,6 +92,8 @@ class Model:
             assert not s.free
             s.free = True
             s.dirty |= not untouched
+        if not untouched:
+            self.recent = (first + count - 1) // SEGMENT
 
     def age(self, everything: bool, muzzy_wanted: bool, muzzy_step: bool) -> int:
         """One decay step; every run of slices given back is one system call. How many there were."""
@@ -117,6 +131,11 @@ class PageHeapMachine(RuleBasedStateMachine):
         self.heap: Any = probe_load().Pages(LIMIT)
         self.model = Model(LIMIT)
         self.runs: list[tuple[int, int]] = []
+
+    @initialize(wanted=st.booleans())
+    def choose(self, wanted: bool) -> None:
+        self.model.next_fit = wanted
+        self.heap.next_fit(wanted)
 
     def took(self, first: int, count: int) -> None:
         self.runs.append((first, count))
@@ -287,6 +306,21 @@ def test_many_segments() -> None:
     assert heap.take(64) == 199 * SEGMENT
     assert heap.dirty_in(199 * SEGMENT, 64) == 0
     assert heap.peek(199 * SEGMENT) == (0, 0)
+
+
+def test_next_fit_comes_round() -> None:
+    # From the segment that was used last, over all words of the summaries, to the segments before it.
+    heap = probe_load().Pages(200)
+    for _ in range(200):
+        heap.take(SEGMENT)
+    heap.next_fit(True)
+    for n in (3, 70, 150, 100):
+        heap.give(n * SEGMENT, SEGMENT)
+    assert [heap.take(40) for _ in range(4)] == [n * SEGMENT for n in (100, 150, 3, 70)]
+    heap.give(66 * SEGMENT, 5)
+    heap.give(72 * SEGMENT, 1)
+    # Segment 66 has the lowest, but the search begins at 72.
+    assert heap.take(5) == 100 * SEGMENT + 40
 
 
 def test_on_demand_segments_are_mapped_and_survive_refusal() -> None:

@@ -137,7 +137,7 @@ print(json.dumps([rtmalloc.options()[n].value for n in ('dirty_decay_ms', 'epoch
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"no_such": 1}, "there is no option 'no_such'; there are background_thread, bin_kib, "),
+        ({"no_such": 1}, "there is no option 'no_such'; there are address_order, background_thread, "),
         ({"epoch_ms": 0}, "epoch_ms is a whole number from 1 to 60000 ms, not 0"),
         ({"epoch_ms": 1.5}, "epoch_ms is a whole number from 1 to 60000 ms, not 1.5"),
     ],
@@ -167,7 +167,19 @@ def test_the_launcher_starts_the_background_thread_unless_told_otherwise() -> No
 def test_parse_agrees_with_the_allocator() -> None:
     assert _option_text.parse("") == {}
     assert _option_text.parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
-    for text in ("epoch_ms", "epoch_ms=", "epoch_ms= 5", "epoch_ms=5ms", "epoch_ms=0", "=5", "epoch_ms=5;x=1"):
+    assert _option_text.parse("preset=classic,epoch_ms=5")["keep_empty"] == 1
+    assert _option_text.parse("preset=classic,keep_empty=0")["keep_empty"] == 0
+    for text in (
+        "preset=none",
+        "preset",
+        "epoch_ms",
+        "epoch_ms=",
+        "epoch_ms= 5",
+        "epoch_ms=5ms",
+        "epoch_ms=0",
+        "=5",
+        "epoch_ms=5;x=1",
+    ):
         with pytest.raises(ValueError):
             _option_text.parse(text)
         assert "RTMALLOC_OPTIONS" in run_code("import rtmalloc", env={"RTMALLOC_OPTIONS": text}).stderr

@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from rtmalloc.core cimport bitmap, segment
-from rtmalloc.core.options cimport RT_OPTION_muzzy_decay_ms
+from rtmalloc.core.options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
     SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
@@ -106,6 +106,8 @@ cdef class Pages:
         page_heap_open(
             &self.store.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
         )
+        self.store.options.value[RT_OPTION_address_order] = 1
+        self.store.arena.pages.address_order = &self.store.options.value[RT_OPTION_address_order]
         if on_demand:
             self.ground.base = <char*><size_t>base
             self.store.arena.pages.hook = ground_open
@@ -149,6 +151,10 @@ cdef class Pages:
         for s in range(page_heap_opened(self.pages())):
             calls += purge_segment(self.store, &self.purge, NULL, s, everything, QUIET_NEVER)
         return calls
+
+    def next_fit(self, bint wanted):
+        """Whether runs are looked for where the last one was taken or given back (option address_order=0)."""
+        self.store.options.value[RT_OPTION_address_order] = not wanted
 
     def unmap_idle(self):
         """Give up the address space of wholly free segments; how many."""
@@ -220,8 +226,8 @@ cdef class SpanQueue:
     def __dealloc__(self):
         free(self.spans)
 
-    def insert(self, uint32_t number):
-        span_queue_insert(&self.queue, &self.spans[number])
+    def insert(self, uint32_t number, bint by_address):
+        span_queue_insert(&self.queue, &self.spans[number], by_address)
 
     def remove(self, uint32_t number):
         span_queue_remove(&self.queue, &self.spans[number])
