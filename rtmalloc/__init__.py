@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as in typing, which takes longer to import than all of 
 if TYPE_CHECKING:
     from rtmalloc._options import Option, configure, options
     from rtmalloc._pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
-    from rtmalloc._stats import ClassStats, Stats, bytes_allocated, stats, trim
+    from rtmalloc._stats import ClassStats, Stats, ThreadStats, bytes_allocated, stats, trim
     from rtmalloc._stats_file import StatsFileError, stats_file
     from rtmalloc._verify import Verification, verify
 
@@ -28,6 +28,7 @@ _LATER = {
     "PressureCallback": "_pressure",
     "Stats": "_stats",
     "StatsFileError": "_stats_file",
+    "ThreadStats": "_stats",
     "Verification": "_verify",
     "announce_memory_pressure": "_pressure",
     "bytes_allocated": "_stats",
@@ -50,6 +51,7 @@ __all__ = [
     "Stats",
     "StatsFileError",
     "Status",
+    "ThreadStats",
     "Verification",
     "announce_memory_pressure",
     "bytes_allocated",

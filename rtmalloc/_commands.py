@@ -78,12 +78,16 @@ _MIB = 1 << 20
 
 
 def _stats_text(stats: Stats, age: float) -> str:
-    """The numbers for reading: totals in MiB, then a line per size class."""
+    """The numbers for reading: totals in MiB, then a line per size class and one per thread."""
     lines = [f"written {age:.1f} s ago, {stats.threads} threads"]
     for name in ("allocated", "cached", "active", "resident", "dirty", "muzzy", "metadata", "reserved", "purged"):
         lines.append(f"{name:10}{getattr(stats, name) / _MIB:12.1f} MiB")
     lines.append(f"{'size':>10}{'blocks':>12}{'free':>12}{'spans':>10}")
     lines += [f"{c.size:10}{c.blocks:12}{c.free_blocks:12}{c.spans:10}" for c in stats.classes]
+    lines.append(f"{'thread':>10}{'cached KiB':>12}{'spans':>12}{'MiB':>10}{'free':>10}")
+    for t in stats.per_thread:
+        mib, free = t.span_bytes / _MIB, t.span_free / _MIB
+        lines.append(f"{t.native_id if t.live else '(ended)':>10}{t.cached >> 10:12}{t.spans:12}{mib:10.1f}{free:10.1f}")
     return "\n".join(lines)
 
 

@@ -47,7 +47,9 @@ from rtmalloc.core.pressure cimport (
 )
 from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.span cimport Span
-from rtmalloc.core.stats cimport RT_STATS_NAME_COUNT, ClassStats, Stats, rt_stats_names, stats_print
+from rtmalloc.core.stats cimport (
+    RT_STATS_COUNTERS_AT, RT_STATS_NAME_COUNT, ClassStats, HeapStats, Stats, rt_stats_names, stats_print,
+)
 from rtmalloc.core.thread cimport allocator, allocator_open
 
 cdef extern from "exports.h":
@@ -325,6 +327,35 @@ def profile_read():
         if api().profile_large(i, large):
             found.append((large[0], large[1], large[2]))
     return (bool(state[0]), state[1], state[2]), small, found
+
+
+def heaps_raw():
+    """Per heap (id, live, thread, lives, cached, capacity, spans, span_bytes, span_free) and its counters by name."""
+    cdef const rt_api* a = api()
+    cdef uint32_t most = a.heaps(NULL, 0)
+    cdef HeapStats* of = <HeapStats*>a.calloc(most + 1, sizeof(HeapStats))
+    cdef const uint64_t* counters
+    cdef uint32_t count, i, j
+    if of == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            # A heap more may have come since.
+            count = a.heaps(of, most)
+        found = []
+        for i in range(count if count < most else most):
+            counters = <const uint64_t*>&of[i].counters
+            by_name = {
+                rt_stats_names[RT_STATS_COUNTERS_AT + j].decode(): counters[j]
+                for j in range(RT_STATS_NAME_COUNT - RT_STATS_COUNTERS_AT)
+            }
+            found.append((
+                of[i].id, bool(of[i].live), of[i].thread, of[i].lives, of[i].cached, of[i].capacity, of[i].spans,
+                of[i].span_bytes, of[i].span_free, by_name,
+            ))
+        return found
+    finally:
+        a.free(of)
 
 
 def option_table():

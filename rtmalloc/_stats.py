@@ -31,6 +31,35 @@ class ClassStats:
 
 
 @dataclass(frozen=True)
+class ThreadStats:
+    """One thread's heap. It outlives its thread, clean, and goes to the next one that needs one.
+
+    Read without stopping the thread: each number was true a moment ago, but they need not fit together.
+    """
+
+    heap: int
+    """Number of the heap, from 1."""
+    live: bool
+    """Whether a thread has it now."""
+    native_id: int
+    """The kernel's number of that thread (``threading.Thread.native_id``), or of the last one that had it."""
+    lives: int
+    """Threads that have had it."""
+    cached: int
+    """Bytes of free blocks that the thread keeps at hand."""
+    capacity: int
+    """Bytes of free blocks that it may keep."""
+    spans: int
+    """Spans that it owns."""
+    span_bytes: int
+    """Bytes of address space in these spans."""
+    span_free: int
+    """Bytes of free blocks in these spans."""
+    counters: dict[str, int]
+    """Events of this heap since the process began, by their names in ``rtmalloc/core/heap.pxd``."""
+
+
+@dataclass(frozen=True)
 class Stats:
     """A snapshot of the allocator. Under load its numbers are of slightly different instants.
 
@@ -66,6 +95,8 @@ class Stats:
     """Every number by its name in ``rtmalloc/core/stats.pxd``: events since the process began, all threads together."""
     classes: tuple[ClassStats, ...]
     """Size classes in use, smallest first."""
+    per_thread: tuple[ThreadStats, ...]
+    """The heaps of all threads, also of those that have ended."""
 
     def to_json(self, *, indent: int | None = None) -> str:
         """All of it, with the process id, as one JSON object; ``indent`` is the number of spaces per level."""
@@ -82,6 +113,8 @@ class Stats:
             fields = json.loads(text)
             fields.pop("pid", None)
             fields["classes"] = tuple(ClassStats(**row) for row in fields["classes"])
+            # A process that started before an upgrade may write what an older version wrote.
+            fields["per_thread"] = tuple(ThreadStats(**row) for row in fields.get("per_thread", ()))
             return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no rtmalloc statistics: {error}") from None
@@ -108,6 +141,7 @@ def stats() -> Stats:
         threads=numbers["threads"],
         counters=numbers,
         classes=tuple(ClassStats(*row) for row in classes),
+        per_thread=tuple(ThreadStats(*row) for row in _core.heaps_raw()),
     )
 
 

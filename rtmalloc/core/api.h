@@ -36,6 +36,7 @@ typedef struct {
     int (*pressure_alarm)(void);                   /* the same for who watches a source; 0 when there has just been one */
     void (*pressure_listen)(const void *wake);     /* struct rt_pressure_source (pressure.h) to write to at refusals; or NULL */
     uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
+    uint32_t (*heaps)(void *of, uint32_t most);    /* array of struct HeapStats; how many heaps there are */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

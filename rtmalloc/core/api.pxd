@@ -16,7 +16,7 @@ from rtmalloc.core.profile cimport (
 )
 from rtmalloc.core.sample cimport heap_sample_renew
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
-from rtmalloc.core.stats cimport ClassStats, Stats, stats_gather
+from rtmalloc.core.stats cimport ClassStats, HeapStats, Stats, stats_gather, stats_of_heaps
 from rtmalloc.core.table_file cimport rt_table_name
 from rtmalloc.core.thread cimport Allocator, allocator, allocator_open, heap_is_real, thread_heap
 
@@ -50,6 +50,7 @@ cdef extern from "api.h" nogil:
         int (*pressure_alarm)() noexcept nogil
         void (*pressure_listen)(const void*) noexcept nogil
         uint32_t (*pressure_watched)() noexcept nogil
+        uint32_t (*heaps)(void*, uint32_t) noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -67,6 +68,10 @@ cdef inline int api_trim() noexcept nogil:
 cdef inline void api_stats(void* stats, void* classes) noexcept nogil:
     if allocator_open():
         stats_gather(allocator(), <Stats*>stats, <ClassStats*>classes)
+
+
+cdef inline uint32_t api_heaps(void* of, uint32_t most) noexcept nogil:
+    return stats_of_heaps(allocator(), <HeapStats*>of, most) if allocator_open() else 0
 
 
 cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
@@ -176,6 +181,7 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.pressure_alarm = api_pressure_alarm
         a.pressure_listen = api_pressure_listen
         a.pressure_watched = api_pressure_watched
+        a.heaps = api_heaps
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

@@ -14,6 +14,8 @@
 #define RT_SLOW_VOID RT_SLOW void
 #define RT_SLOW_POINTER RT_SLOW rt_ptr_t
 #define RT_SLOW_INT RT_SLOW int
+#define RT_INLINE_VOID RT_INLINE void
+#define RT_INLINE_POINTER RT_INLINE rt_ptr_t
 #define RT_FAST_VOID RT_FAST void
 #define RT_FAST_POINTER RT_FAST rt_ptr_t
 /* Runs when the library is loaded. */

@@ -1,5 +1,5 @@
 # Return types that carry function attributes (attributes.h): cold_* and slow_* stay out of line, so that fast paths
-# need no stack frame; fast_* start on a cache line.
+# need no stack frame; fast_* start on a cache line; inlined_* are parts of several fast paths.
 from libc.stdint cimport int32_t
 
 cdef extern from "attributes.h" nogil:
@@ -11,6 +11,8 @@ cdef extern from "attributes.h" nogil:
     ctypedef int slow_int "RT_SLOW_INT"
     ctypedef void fast_void "RT_FAST_VOID"
     ctypedef void* fast_pointer "RT_FAST_POINTER"
+    ctypedef void inlined_void "RT_INLINE_VOID"
+    ctypedef void* inlined_pointer "RT_INLINE_POINTER"
     ctypedef void constructor_void "RT_CONSTRUCTOR_VOID"
     ctypedef void destructor_void "RT_DESTRUCTOR_VOID"
     void RT_STATIC_ASSERT(bint condition) noexcept

@@ -9,7 +9,9 @@ from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
-from rtmalloc.core.attributes cimport cold_pointer, cold_void, fast_pointer, fast_void, slow_pointer, slow_void
+from rtmalloc.core.attributes cimport (
+    cold_pointer, cold_void, fast_pointer, fast_void, inlined_pointer, inlined_void, slow_pointer, slow_void,
+)
 from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.budget cimport heap_cover, heap_uncovered
 from rtmalloc.core.complain cimport complain_of_pointer
@@ -65,11 +67,16 @@ cdef enum:
 # ---- the fast paths
 
 cdef inline fast_pointer rt_malloc "rt_malloc"(size_t bytes) noexcept nogil:
+    if unlikely(bytes > RT_MAX_SMALL):
+        return malloc_large(bytes)
+    return malloc_small(bytes)
+
+
+cdef inline inlined_pointer malloc_small(size_t bytes) noexcept nogil:
+    # At most RT_MAX_SMALL bytes.
     cdef Heap* h = thread_heap()
     cdef Bin* b
     cdef void* p
-    if unlikely(bytes > RT_MAX_SMALL):
-        return malloc_large(bytes)
     if unlikely(not rt_tls_is_active()):
         return malloc_slow(bytes)
     b = <Bin*>(<char*>h + BINS_OFFSET + class_bin_offset(bytes))
@@ -82,17 +89,21 @@ cdef inline fast_pointer rt_malloc "rt_malloc"(size_t bytes) noexcept nogil:
 
 
 cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
-    cdef Arena* a = &allocator().store.arena
-    cdef Heap* h = thread_heap()
-    cdef uint32_t tag, code
-    cdef Bin* b
+    cdef uint32_t tag
     if unlikely(not rt_tls_is_active()):
         free_other(p)
         return
-    if unlikely(not tag_find(a, p, &tag)):
+    if unlikely(not tag_find(&allocator().store.arena, p, &tag)):
         free_outside(p)
         return
-    code = tag - h.tag_base
+    free_inside(tag, p)
+
+
+cdef inline inlined_void free_inside(uint32_t tag, void* p) noexcept nogil:
+    # A block of the arena.
+    cdef Heap* h = thread_heap()
+    cdef uint32_t code = tag - h.tag_base
+    cdef Bin* b
     if unlikely(code >= BIN_END):
         free_other(p)
         return
@@ -449,14 +460,19 @@ cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
 
 cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
     # realloc that never frees: p == NULL allocates, bytes == 0 shrinks to the smallest block.
-    cdef Allocator* a = allocator()
-    cdef uint32_t tag, code
-    cdef size_t before
+    cdef uint32_t tag
     if p == NULL:
         return rt_malloc(bytes)
-    if not tag_find(&a.store.arena, p, &tag) or tag_is_outside(&a.store.arena, p):
+    if not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p):
         return realloc_outside(p, bytes)
-    code = tag_code(tag)
+    return realloc_inside(tag, p, bytes)
+
+
+cdef inline inlined_pointer realloc_inside(uint32_t tag, void* p, size_t bytes) noexcept nogil:
+    # A block of the arena.
+    cdef Allocator* a = allocator()
+    cdef uint32_t code = tag_code(tag)
+    cdef size_t before
     if code == TAG_LARGE:
         return realloc_large(p, arena_slice_of(&a.store.arena, p), bytes)
     if code == 0:

@@ -25,6 +25,7 @@ typedef int (*rt_python_question)(void);
 static rt_python_allocator rt_previous[RT_DOMAINS]; /* written once, before the hook of the domain is set */
 static uint32_t rt_hooked;                          /* bit d: domain d is ours */
 static uint32_t rt_paused;                          /* 1: new requests go to rt_previous (disable()) */
+static uint64_t rt_hook_small;                      /* requests up to here are served at once: RT_MAX_SMALL, or 0 while paused */
 
 static inline rt_python_exchange rt_python_get(void) {
     return (rt_python_exchange)dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");

@@ -5,15 +5,20 @@
 # nothing of Python (RAW is used without the GIL), ignore their context pointer (CPython reads function and context
 # separately), and what they forward to is written once, before the hook is set, and never changed. For the same reason
 # there is no way back: blocks of ours live on. Pausing sends new requests to the previous allocator.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from cython cimport unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
-from rtmalloc.core.attributes cimport cold_int
-from rtmalloc.core.entry cimport realloc_nonzero, rt_calloc, rt_free, rt_malloc
-from rtmalloc.core.large cimport giant_bytes
+from rtmalloc.core.atomics cimport (
+    rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64,
+)
+from rtmalloc.core.attributes cimport (
+    cold_int, fast_pointer, fast_void, inlined_pointer, inlined_void, slow_pointer, slow_void,
+)
+from rtmalloc.core.entry cimport free_inside, malloc_small, realloc_inside, realloc_nonzero, rt_calloc, rt_malloc
+from rtmalloc.core.large cimport giant_bytes, giant_give
+from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.thread cimport allocator
 
 cdef extern from "hooks.h" nogil:
@@ -29,6 +34,7 @@ cdef extern from "hooks.h" nogil:
     rt_python_allocator rt_previous[]
     uint32_t rt_hooked
     uint32_t rt_paused
+    uint64_t rt_hook_small
     rt_python_exchange rt_python_get() noexcept
     rt_python_exchange rt_python_set() noexcept
     bint rt_python_is_up() noexcept
@@ -46,7 +52,16 @@ cdef inline bint hook_is_ours(const void* p) noexcept nogil:
     return arena_slice_of(a, p) < rt_load_relaxed_u64(&a.slice_count) or giant_bytes(&allocator().giants, p) != 0
 
 
-cdef inline void* hook_malloc(int domain, size_t bytes) noexcept nogil:
+# ---- what the domains have in common. The fast paths are malloc's and free's own, not a call more: pausing is folded
+# into the test for large blocks, and a pointer that is not ours lies outside of the arena, as few others do.
+
+cdef inline inlined_pointer hook_malloc(int domain, size_t bytes) noexcept nogil:
+    if unlikely(bytes > rt_load_relaxed_u64(&rt_hook_small)):
+        return hook_malloc_slow(domain, bytes)
+    return malloc_small(bytes)
+
+
+cdef inline slow_pointer hook_malloc_slow(int domain, size_t bytes) noexcept nogil:
     if unlikely(rt_load_relaxed_u32(&rt_paused)):
         return rt_previous[domain].malloc(rt_previous[domain].ctx, bytes)
     return rt_malloc(bytes)
@@ -58,26 +73,37 @@ cdef inline void* hook_calloc(int domain, size_t count, size_t bytes) noexcept n
     return rt_calloc(count, bytes)
 
 
-cdef inline void* hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
+cdef inline inlined_pointer hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
+    cdef uint64_t slice = arena_slice_of(&allocator().store.arena, p)
+    if slice >= rt_load_relaxed_u64(&allocator().store.arena.slice_count):
+        # Lists, for one, get their first storage by realloc(NULL).
+        return hook_realloc_outside(domain, p, bytes) if p != NULL else hook_malloc(domain, bytes)
+    return realloc_inside(slice, p, bytes)
+
+
+cdef inline slow_pointer hook_realloc_outside(int domain, void* p, size_t bytes) noexcept nogil:
     # A foreign block stays with its allocator: only that one knows its size.
-    if p == NULL:
-        return hook_malloc(domain, bytes)
-    if unlikely(not hook_is_ours(p)):
+    if giant_bytes(&allocator().giants, p) == 0:
         return rt_previous[domain].realloc(rt_previous[domain].ctx, p, bytes)
     return realloc_nonzero(p, bytes)
 
 
-cdef inline void hook_free(int domain, void* p) noexcept nogil:
-    if unlikely(not hook_is_ours(p)):
-        if p != NULL:
-            rt_previous[domain].free(rt_previous[domain].ctx, p)
+cdef inline inlined_void hook_free(int domain, void* p) noexcept nogil:
+    cdef uint64_t slice = arena_slice_of(&allocator().store.arena, p)
+    if unlikely(slice >= rt_load_relaxed_u64(&allocator().store.arena.slice_count)):
+        hook_free_outside(domain, p)
         return
-    rt_free(p)
+    free_inside(slice, p)
+
+
+cdef inline slow_void hook_free_outside(int domain, void* p) noexcept nogil:
+    if p != NULL and not giant_give(&allocator().giants, p):
+        rt_previous[domain].free(rt_previous[domain].ctx, p)
 
 
 # One set per domain: the domain must not come from the context pointer.
 
-cdef inline void* raw_malloc(void* ctx, size_t bytes) noexcept nogil:
+cdef inline fast_pointer raw_malloc(void* ctx, size_t bytes) noexcept nogil:
     return hook_malloc(DOMAIN_RAW, bytes)
 
 cdef inline void* raw_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
@@ -86,10 +112,10 @@ cdef inline void* raw_calloc(void* ctx, size_t count, size_t bytes) noexcept nog
 cdef inline void* raw_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
     return hook_realloc(DOMAIN_RAW, p, bytes)
 
-cdef inline void raw_free(void* ctx, void* p) noexcept nogil:
+cdef inline fast_void raw_free(void* ctx, void* p) noexcept nogil:
     hook_free(DOMAIN_RAW, p)
 
-cdef inline void* mem_malloc(void* ctx, size_t bytes) noexcept nogil:
+cdef inline fast_pointer mem_malloc(void* ctx, size_t bytes) noexcept nogil:
     return hook_malloc(DOMAIN_MEM, bytes)
 
 cdef inline void* mem_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
@@ -98,10 +124,10 @@ cdef inline void* mem_calloc(void* ctx, size_t count, size_t bytes) noexcept nog
 cdef inline void* mem_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
     return hook_realloc(DOMAIN_MEM, p, bytes)
 
-cdef inline void mem_free(void* ctx, void* p) noexcept nogil:
+cdef inline fast_void mem_free(void* ctx, void* p) noexcept nogil:
     hook_free(DOMAIN_MEM, p)
 
-cdef inline void* obj_malloc(void* ctx, size_t bytes) noexcept nogil:
+cdef inline fast_pointer obj_malloc(void* ctx, size_t bytes) noexcept nogil:
     return hook_malloc(DOMAIN_OBJ, bytes)
 
 cdef inline void* obj_calloc(void* ctx, size_t count, size_t bytes) noexcept nogil:
@@ -110,7 +136,7 @@ cdef inline void* obj_calloc(void* ctx, size_t count, size_t bytes) noexcept nog
 cdef inline void* obj_realloc(void* ctx, void* p, size_t bytes) noexcept nogil:
     return hook_realloc(DOMAIN_OBJ, p, bytes)
 
-cdef inline void obj_free(void* ctx, void* p) noexcept nogil:
+cdef inline fast_void obj_free(void* ctx, void* p) noexcept nogil:
     hook_free(DOMAIN_OBJ, p)
 
 
@@ -147,6 +173,7 @@ cdef inline cold_int hooks_set(uint32_t domains) noexcept nogil:
             get(d, &rt_previous[d])
             hook_table(d, &hook)
             rt_hooked |= <uint32_t>1 << d
+            rt_store_relaxed_u64(&rt_hook_small, 0 if rt_paused else RT_MAX_SMALL)
             put(d, &hook)
     return 1
 
@@ -176,4 +203,5 @@ cdef inline cold_int hooks_pause(bint paused) noexcept nogil:
         if paused and rt_hooked & (<uint32_t>1 << d) and rt_previous[d].malloc == NULL:
             return 0
     rt_store_relaxed_u32(&rt_paused, paused)
+    rt_store_relaxed_u64(&rt_hook_small, 0 if paused else RT_MAX_SMALL)
     return 1

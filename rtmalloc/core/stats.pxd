@@ -1,14 +1,16 @@
 # Numbers about the whole allocator, gathered on demand by walking tags and bitmaps: nothing here is counted on a fast
 # path. The walk takes no lock, so under load the numbers are those of slightly different instants.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.atomics cimport rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64
+from rtmalloc.core.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64,
+)
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_void
 from rtmalloc.core.bitmap cimport rt_count_bits
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.complain cimport COMPLAINT_BYTES, text_append, text_append_number
-from rtmalloc.core.heap cimport Heap, HeapCounters
+from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, HeapCounters, bin_length
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice, tag_owner
@@ -22,6 +24,9 @@ cdef extern from "config.h":
     enum:
         RT_SLICE_BYTES
         RT_SLICE_SHIFT
+
+cdef enum:
+    BIN_MOST = 4096            # the greatest bin_max (options.h)
 
 cdef struct ClassStats:
     # One size class, by the same walk.
@@ -70,6 +75,21 @@ cdef struct Stats:
     HeapCounters counters      # summed over all heaps
 
 
+cdef struct HeapStats:
+    # One heap, which is one thread's or, after its end, waits for the next one. Read while that thread works: each number
+    # is one that was true a moment ago, but they need not fit together.
+    uint64_t id                # of the heap
+    uint64_t live              # 1 while a thread has it
+    uint64_t thread            # the kernel's number of that thread, or of the last one
+    uint64_t lives             # threads that have had it
+    uint64_t cached            # bytes of the free objects in its bins, its excess batches and its sender's cache
+    uint64_t capacity          # bytes that its bins may hold
+    uint64_t spans             # spans that it owns
+    uint64_t span_bytes        # address space that these take
+    uint64_t span_free         # bytes of free objects in them
+    HeapCounters counters
+
+
 cdef inline void stats_add_counters(HeapCounters* sum, const HeapCounters* one) noexcept nogil:
     # HeapCounters is nothing but 64-bit counters.
     cdef uint64_t* total = <uint64_t*>sum
@@ -110,6 +130,65 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
                 classes[class_].free += free
             st.allocated += <uint64_t>(objects - free) * rt_class_size[class_]
         slice += 1
+
+
+cdef inline uint64_t heap_cached(Heap* h) noexcept nogil:
+    # Bytes of free objects between the thread and its spans. A bin's length follows from two fields that its owner may be
+    # changing: between them a bin seems one object longer or shorter, and no length is believed beyond what it may be.
+    cdef uint64_t total = 0
+    cdef int32_t length
+    cdef uint32_t c, i
+    for c in range(1, rt_class_count):
+        length = bin_length(&h.bins[c])
+        if 0 < length <= BIN_MOST:
+            total += <uint64_t>length * rt_class_size[c]
+        if h.sources[c].excess.span != NULL:
+            total += <uint64_t>rt_count_bits(h.sources[c].excess.mask) * rt_class_size[c]
+    for i in range(REMOTE_SLOTS):
+        if h.remote[i].span != NULL:
+            total += <uint64_t>rt_count_bits(h.remote[i].mask) * h.remote[i].size
+    return total
+
+
+cdef inline void stats_walk_owners(Allocator* a, HeapStats* of, uint32_t count) noexcept nogil:
+    # Who owns which span: of[i] is heap i + 1's.
+    cdef uint64_t slice
+    cdef uint64_t end = <uint64_t>page_heap_opened(&a.store.arena.pages) * SEGMENT_SLICES
+    cdef uint32_t tag, class_, w
+    cdef HeapStats* one
+    cdef Span* s
+    for slice in range(end):
+        tag = tag_of_slice(&a.store.arena, slice)
+        class_ = tag_class(tag)
+        s = &a.store.arena.spans[slice]
+        if 0 < tag_owner(tag) <= count and 0 < class_ < rt_class_count and rt_load_relaxed_u32(&s.index) == slice:
+            one = &of[tag_owner(tag) - 1]
+            one.spans += 1
+            one.span_bytes += <uint64_t>s.slices << RT_SLICE_SHIFT
+            for w in range((rt_load_relaxed_u16(&s.objects) + 63) // 64):
+                one.span_free += <uint64_t>rt_count_bits(rt_load_relaxed_u64(&s.bits[w])) * rt_class_size[class_]
+
+
+cdef inline uint32_t stats_of_heaps(Allocator* a, HeapStats* of, uint32_t most) noexcept nogil:
+    # Fill of[0 .. most - 1], zeroed by the caller, with heaps 1, 2, ...; how many heaps there are. `of` may be NULL, with
+    # `most` 0. No lock that a thread at work takes is taken here.
+    cdef uint32_t count = rt_load_acquire_u32(&a.store.heap_count)
+    cdef uint32_t i
+    cdef Heap* h
+    if most > count:
+        most = count
+    for i in range(most):
+        h = <Heap*>a.store.heaps[i + 1]
+        of[i].id = h.id
+        of[i].live = h.live
+        of[i].thread = h.tid
+        of[i].lives = h.life
+        of[i].cached = heap_cached(h)
+        of[i].capacity = <uint64_t>h.granted_bytes if h.granted_bytes > 0 else 0
+        of[i].counters = h.counters
+    if most:
+        stats_walk_owners(a, of, most)
+    return count
 
 
 cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noexcept nogil:
@@ -179,6 +258,7 @@ cdef inline uint64_t stats_metadata(Allocator* a) noexcept nogil:
 cdef extern from "stats_names.h" nogil:
     enum:
         RT_STATS_NAME_COUNT
+        RT_STATS_COUNTERS_AT
     const char* rt_stats_names[]
 
 
@@ -191,6 +271,7 @@ cdef inline cold_void stats_print(Allocator* a) noexcept nogil:
     cdef size_t at
     cdef int i
     RT_STATIC_ASSERT(sizeof(Stats) == RT_STATS_NAME_COUNT * sizeof(uint64_t))
+    RT_STATIC_ASSERT(sizeof(Stats) - sizeof(HeapCounters) == RT_STATS_COUNTERS_AT * sizeof(uint64_t))
     memset(&st, 0, sizeof(st))
     memset(classes, 0, sizeof(classes))
     stats_gather(a, &st, classes)

@@ -11,5 +11,7 @@ static const char *const rt_stats_names[] = {
     "refill_current", "refill_partial", "refill_adopted", "refill_new", "excess_frees", "excess_batches",
     "remote_frees", "remote_batches", "mail_spans", "evicted", "mail_takes", "ticks", "epochs", "flushed_objects",
 };
+/* Where the names of HeapCounters begin, which stand at the end. */
+enum { RT_STATS_COUNTERS_AT = 27 };
 enum { RT_STATS_NAME_COUNT = sizeof rt_stats_names / sizeof rt_stats_names[0] };
 #endif

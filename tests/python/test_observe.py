@@ -113,6 +113,43 @@ assert many == rtmalloc.stats().threads + 3, (many, rtmalloc.stats().threads)
     succeed(run_code(code, "install"))
 
 
+def test_each_threads_own_numbers() -> None:
+    code = """
+import json, threading, rtmalloc
+ready, go = threading.Barrier(3), threading.Event()
+def work(size): x = [bytes(size) for n in range(20000)]; del x[::2]; ready.wait(); go.wait()
+threads = [threading.Thread(target=work, args=(size,)) for size in (1000, 100)]
+for t in threads: t.start()
+ready.wait()
+during = rtmalloc.stats()
+go.set()
+for t in threads: t.join()
+after = rtmalloc.stats()
+assert rtmalloc.Stats.from_json(during.to_json()) == during
+of = {t.native_id: t for t in during.per_thread if t.live}
+assert set(of) == {t.native_id for t in threading.enumerate()} | {t.native_id for t in threads}, of
+large, small = (of[t.native_id] for t in threads)
+main = of[threading.main_thread().native_id]
+assert large.span_bytes > 10 * 2**20 > small.span_bytes > 1000 * 1000
+assert large.span_free > 8 * 2**20 > small.span_free > 0
+for one in during.per_thread:
+    assert 0 <= one.cached <= 2 * one.capacity + 2**17 and one.span_free <= one.span_bytes, one
+    assert (one.spans == 0) == (one.span_bytes == 0) and one.lives >= 1
+for name, total in during.counters.items():
+    parts = [t.counters[name] for t in during.per_thread if name in t.counters]
+    assert not parts or abs(total - sum(parts)) <= total // 50 + 50, (name, total, parts)
+assert sum(t.spans for t in during.per_thread) <= sum(c.spans for c in during.classes) + 10
+assert small.counters["refill_new"] > 10
+# A thread that has ended leaves its heap clean.
+ended = {t.heap: t for t in after.per_thread}
+for one in (large, small):
+    assert not ended[one.heap].live and ended[one.heap].spans == ended[one.heap].cached == 0, ended[one.heap]
+assert ended[main.heap].live and after.threads == sum(t.live for t in after.per_thread)
+"""
+    succeed(run_code(code, "install"))
+    succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "background_thread=0"}))
+
+
 # ---- options
 
 
