@@ -87,7 +87,8 @@ def _stats_text(stats: Stats, age: float) -> str:
     lines.append(f"{'thread':>10}{'cached KiB':>12}{'spans':>12}{'MiB':>10}{'free':>10}")
     for t in stats.per_thread:
         mib, free = t.span_bytes / _MIB, t.span_free / _MIB
-        lines.append(f"{t.native_id if t.live else '(ended)':>10}{t.cached >> 10:12}{t.spans:12}{mib:10.1f}{free:10.1f}")
+        name = str(t.native_id) if t.live else "(ended)"
+        lines.append(f"{name:>10}{t.cached >> 10:12}{t.spans:12}{mib:10.1f}{free:10.1f}")
     return "\n".join(lines)
 
 
