@@ -16,11 +16,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from types import ModuleType
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Distribution, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -118,6 +119,16 @@ class BuildTwice(build_ext):  # type: ignore[misc]  # Cython and setuptools have
         return [*super().get_outputs(), str(Path(self.build_lib) / "rtmalloc" / "lib" / "librtmalloc.so")]
 
 
+class ConsoleScript(Distribution().get_command_class("build_scripts")):  # type: ignore[misc]
+    """``build_scripts`` that tells the console script its interpreter: the name of binary and library folder."""
+
+    def run(self) -> None:
+        """Copy the scripts, then fill in the name."""
+        super().run()
+        script = Path(self.build_dir) / "rtmalloc"
+        script.write_text(script.read_text().replace("@PYTHON@", Path(sysconfig.get_path("stdlib")).name))
+
+
 def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
     layers = sorted(str(p.relative_to(ROOT)) for p in CORE.glob("*") if p.suffix in (".pxd", ".h", ".map"))
@@ -164,5 +175,6 @@ if __name__ == "__main__":  # ci/variants.py imports the flags
                 "initializedcheck": False,
             },
         ),
-        cmdclass={"build_ext": BuildTwice},
+        cmdclass={"build_ext": BuildTwice, "build_scripts": ConsoleScript},
+    scripts=["console/rtmalloc"],
     )

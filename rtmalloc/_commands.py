@@ -19,7 +19,7 @@ Options of the interpreter may stand before -m rtmalloc, or in front of the prog
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Become a program on the preload library."""
+    """Become a program on the preload library. Comes here only with options that the launcher leaves to argparse."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise _launch.LaunchError("run: which program? `rtmalloc run -- command arguments...`", _launch.EXIT_USAGE)

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rtmalloc import _core, _option_text
-from rtmalloc._install import SWITCH, other_hooks, tracemalloc_is_tracing
+from rtmalloc._install import other_hooks, tracemalloc_is_tracing
 from rtmalloc._launch import LaunchError, environment, why_not_preloadable
 from rtmalloc._library import library_path
+from rtmalloc._option_text import SWITCH
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 """Levels: nothing to do; works, but not as well as it could; does not work."""

@@ -6,6 +6,7 @@ import os
 import sys
 
 from rtmalloc import _core
+from rtmalloc._option_text import SWITCH
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
 DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
 _ALL_DOMAINS = frozenset(DOMAIN_BITS)
-
-SWITCH = "RTMALLOC"
-"""Environment variable that keeps rtmalloc out when it is ``0``: :func:`install` and the launcher then do nothing."""
 
 STATS_FILE = "RTMALLOC_STATS_FILE"
 """Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""

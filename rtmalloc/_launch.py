@@ -11,8 +11,8 @@ import stat
 import sys
 
 from rtmalloc import _option_text
-from rtmalloc._install import SWITCH
 from rtmalloc._library import library_file
+from rtmalloc._option_text import SWITCH
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ class LaunchError(Exception):
     def __init__(self, message: str, exit_status: int = 1) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+def end_with(error: Exception) -> NoReturn:
+    """End this process with an error told in one sentence; its exit status is a :class:`LaunchError`'s own, else 1."""
+    print(f"rtmalloc: {error}", file=sys.stderr)
+    sys.exit(error.exit_status if isinstance(error, LaunchError) else 1)
 
 
 def preload_value(existing: str | None) -> str:
@@ -164,12 +170,13 @@ def _execute(path: str, arguments: Sequence[str], env: Mapping[str, str]) -> NoR
         raise LaunchError(f"{path} cannot be started: {error.strerror}", EXIT_NOT_EXECUTABLE) from None
 
 
-def launch_python(arguments: Sequence[str]) -> NoReturn:
+def launch_python(arguments: Sequence[str], flags: Sequence[str] | None = None) -> NoReturn:
     """Become this interpreter again, on the preload library, with everything else as it was.
 
     Args:
         arguments: what follows ``rtmalloc``: ``script.py …``, ``-m module …``, ``-c code …``, or any of these after
             options of the interpreter.
+        flags: options of the interpreter that come first; None takes over those of this process.
 
     Raises:
         LaunchError: when that cannot be done.
@@ -183,8 +190,29 @@ def launch_python(arguments: Sequence[str]) -> NoReturn:
     refuse_if_not_preloadable(sys.executable)
     env = environment(os.environ)
     env[MARKER] = f"{os.getpid()}:{_text_length(sys.orig_argv[1:])}"
-    flags = interpreter_flags(sys.orig_argv, sys.argv[1:])
+    if flags is None:
+        flags = interpreter_flags(sys.orig_argv, sys.argv[1:])
     _execute(sys.executable, [sys.executable, *flags, *arguments], env)
+
+
+def launch_from(arguments: Sequence[str]) -> None:
+    """Become the program that ``rtmalloc run ARGUMENTS`` names; returns when they hold another option than ours.
+
+    Raises:
+        LaunchError: when no program is named, there is none, or nothing can be preloaded into it.
+    """
+    command = list(arguments)
+    children = True
+    while command[:1] == ["--no-children"]:
+        children = False
+        del command[0]
+    if command[:1] == ["--"]:
+        del command[0]
+    elif command and command[0].startswith("-"):
+        return
+    if not command:
+        raise LaunchError("run: which program? `rtmalloc run -- command arguments...`", EXIT_USAGE)
+    launch_command(command, children=children)
 
 
 def launch_command(
@@ -206,13 +234,18 @@ def launch_command(
     _execute(path, command, environment(os.environ, children=children, config=config, profile=profile))
 
 
+def _search_path() -> list[str]:
+    """The folders of ``PATH``. As os.get_exec_path, which takes a third of a millisecond to import warnings."""
+    return os.environ.get("PATH", os.defpath).split(os.pathsep)
+
+
 def find_program(name: str) -> str:
     """The file that a shell would run for a name.
 
     Raises:
         LaunchError: when there is none, or it is not executable.
     """
-    candidates = [name] if os.sep in name else [os.path.join(directory, name) for directory in os.get_exec_path()]
+    candidates = [name] if os.sep in name else [os.path.join(directory, name) for directory in _search_path()]
     there = [path for path in candidates if os.path.isfile(path)]
     for path in there:
         if os.access(path, os.X_OK):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from rtmalloc import _core
+SWITCH = "RTMALLOC"
+"""Environment variable that keeps rtmalloc out when it is ``0``: ``install()`` and the launcher then do nothing."""
 
 VARIABLE = "RTMALLOC_OPTIONS"
 """Environment variable that the allocator reads when it starts: ``name=value,name=value``."""
@@ -23,6 +24,11 @@ def parse(text: str) -> dict[str, int | str]:
     Raises:
         ValueError: names the first part that the allocator would refuse, and why.
     """
+    if not text:
+        return {}
+    # The launcher, which has few milliseconds, loads the extension only when there is something to check.
+    from rtmalloc import _core
+
     table = {name: (least, most, unit) for name, _, _, least, most, unit, _ in _core.option_table()}
     values: dict[str, int | str] = {}
     for part in filter(None, text.split(",")):

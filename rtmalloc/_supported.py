@@ -7,8 +7,8 @@ import sys
 
 def _refuse(reason: str, cause: BaseException | None = None) -> None:
     """End the import with a sentence; on the command line, with that sentence alone and status 1."""
-    # runpy imports this package while sys.argv[0] is still "-m"; the console script has its own name there.
-    if sys.argv[:1] == ["-m"] or (sys.argv and sys.argv[0].endswith("/rtmalloc")):
+    # runpy imports this package while sys.argv[0] is still "-m"; the console script sets its own name.
+    if sys.argv[:1] in (["-m"], ["rtmalloc"]):
         raise SystemExit("rtmalloc: " + reason)
     raise ImportError("rtmalloc: " + reason) from cause
 

@@ -9,15 +9,25 @@ import sys
 
 from rtmalloc import _launch
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 COMMANDS = ("run", "env", "libpath", "doctor", "options", "profile", "stats")
 """First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def console() -> None:
+    """What the console script runs: :func:`main`, in an interpreter whose own options are not the user's."""
+    main(flags=())
+
+
+def main(arguments: list[str] | None = None, *, flags: Sequence[str] | None = None) -> None:
     """Run one command, or become a Python program.
 
     Args:
         arguments: without the program's name; None takes them from the command line.
+        flags: options for the interpreter of a Python program; None takes over those of this one.
 
     Exits with 0 for success, 1 for a failure told in one sentence, 2 for wrong usage; the exit status of a program that
     was started is its own, and 126 or 127 when it could not be, as in a shell.
@@ -25,17 +35,17 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         if given and given[0] not in (*COMMANDS, "-h", "--help", "--version"):
-            _launch.launch_python(given)
+            _launch.launch_python(given, flags)
+        if given[:1] == ["run"]:
+            # Without argparse, which takes as long as the rest. Comes back only for what argparse should answer.
+            _launch.launch_from(given[1:])
         from rtmalloc import _commands
 
         chosen = _commands.parser().parse_args(given)
         sys.exit(chosen.run(chosen))
-    except _launch.LaunchError as error:
-        print(f"rtmalloc: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
     except BrokenPipeError:
         # `rtmalloc options | head`: the reader has what it wanted. Keep the interpreter's own last flush from failing.
         sys.stdout = None
         sys.exit(1)
-    except (OSError, ValueError) as error:
-        sys.exit(f"rtmalloc: {error}")
+    except (_launch.LaunchError, OSError, ValueError) as error:
+        _launch.end_with(error)

@@ -84,3 +84,38 @@ def test_wheel_in_a_clean_environment(built: tuple[Path, Path], tmp_path: Path) 
     assert run(program / "python", "-I", "-m", "rtmalloc", "-c", isolated, cwd=tmp_path) == "True 1\n"
     assert run(program / "python", "-Im", "rtmalloc", "-c", isolated, cwd=tmp_path) == "True 1\n"
     assert "every allocation arrives" in run(program / "rtmalloc", "doctor", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_console_script_from_everywhere(built: tuple[Path, Path], tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "clean", cwd=tmp_path)
+    program = tmp_path / "clean" / "bin"
+    run(program / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", built[1], cwd=tmp_path)
+    script = tmp_path / "show.py"
+    script.write_text(
+        "import rtmalloc, sys; print(rtmalloc.status().route, sys.prefix, sys.flags.isolated, sys.argv[1:])"
+    )
+    # What stands beside a program must not get in the launcher's way.
+    for name in ("os.py", "rtmalloc.py", "_launch.py", "warnings.py"):
+        (tmp_path / "clean" / name).write_text("raise SystemExit('the wrong ' + __file__)")
+    (tmp_path / "link").symlink_to(program / "rtmalloc")
+    shown = f"preload {tmp_path / 'clean'} 0 ['-c', 'a b']\n"
+    for way in (program / "rtmalloc", "bin/rtmalloc", tmp_path / "link"):
+        for how in ([], ["run", "--", program / "python"], ["run", "--no-children", program / "python"], ["-Xutf8"]):
+            assert run(way, *how, script, "-c", "a b", cwd=tmp_path / "clean") == shown, (way, how)
+    assert run(program / "rtmalloc", "-m", "rtmalloc", script, "-c", "a b", cwd=tmp_path) == shown
+    assert "--no-children" in run(program / "rtmalloc", "run", "--help", cwd=tmp_path)
+    # The interpreter is where pip put it, the package is not.
+    shutil.copy(program / "rtmalloc", tmp_path / "elsewhere")
+    elsewhere = subprocess.run(
+        [tmp_path / "elsewhere", script, "-c", "a b"],
+        env={**clean_environment(), "PATH": f"{program}:/usr/bin:/bin", "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert elsewhere.stdout == shown, elsewhere.stderr
+    refused = [(["run"], 2), (["run", "no-such-program"], 127), (["no_such.py"], 2), (["-c", "raise SystemExit(7)"], 7)]
+    for arguments, status in refused:
+        finished = subprocess.run([program / "rtmalloc", *arguments], capture_output=True, text=True, timeout=60)
+        assert finished.returncode == status and len(finished.stderr.splitlines()) == (status != 7), finished.stderr
