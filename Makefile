@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: build variants bench test soak check peers plots clean
+.PHONY: build variants bench test soak regrtest pyperformance check peers plots clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rtmalloc needs Python 3.10 or later, this is " + sys.version)'
@@ -34,6 +34,13 @@ soak: build
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# CPython's own tests with the preload library, on every interpreter here; and pyperformance on three routes.
+regrtest: build
+	$(BIN)/python ci/regrtest.py
+
+pyperformance: build
+	$(BIN)/python ci/pyperformance.py
 
 # Other allocators to compare with: Debian's packages.
 peers:

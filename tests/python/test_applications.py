@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.python.programs import clean_environment, run_code, succeed
+from tests.python.programs import answer, clean_environment, run, run_code, succeed
 
 ROUTES = ["install", "launcher"]
 
@@ -114,6 +114,63 @@ def test_uvicorn(route: str, tmp_path: Path) -> None:
     port = free_port()
     arguments = ["-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "service:asgi"]
     assert len(serve_and_ask(arguments, port, tmp_path, route)) == 1
+
+
+CELERY = """
+import os
+if os.environ.get("INSTALL"):
+    import rtmalloc
+    rtmalloc.install()
+import json, celery
+
+folder = os.environ["FOLDER"]
+app = celery.Celery("tasks", broker="filesystem://", backend="file://" + folder + "/results")
+app.conf.update(
+    broker_transport_options={"data_folder_in": folder + "/queue", "data_folder_out": folder + "/queue",
+                              "control_folder": folder + "/control", "processed_folder": folder + "/done"},
+    worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True,
+)
+
+@app.task
+def work(number):
+    import rtmalloc
+    rows = [{"id": n, "text": "x" * (n % 300)} for n in range(number)]
+    return [len(json.loads(json.dumps(rows))), sorted(rtmalloc.status().domains), os.getpid()]
+"""
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_celery_with_recycled_workers(route: str, tmp_path: Path) -> None:
+    pytest.importorskip("celery", reason="celery is not installed in this environment")
+    for name in ("queue", "control", "done", "results"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tasks.py").write_text(CELERY)
+    env = clean_environment({"FOLDER": str(tmp_path), **({"INSTALL": "1"} if route == "install" else {})})
+    env["PYTHONPATH"] += f":{tmp_path}"
+    start = [sys.executable, *(["-m", "rtmalloc"] if route == "launcher" else [])]
+    options = ["--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "8", "--loglevel", "warning"]
+    options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    log = (tmp_path / "log").open("w+")
+    worker = subprocess.Popen(
+        [*start, "-m", "celery", "-A", "tasks", "worker", *options], env=env, cwd=tmp_path, stdout=log, stderr=log
+    )
+    ask = """
+import json, tasks
+results = [tasks.work.delay(n * 20) for n in range(80)]
+print(json.dumps([result.get(timeout=50, interval=0.05) for result in results]))
+"""
+    try:
+        answers = answer(run([sys.executable, "-c", ask], {key: env[key] for key in ("FOLDER", "PYTHONPATH")}, tmp_path))
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+        log.seek(0)
+        said = log.read()
+    assert [rows for rows, _, _ in answers] == [n * 20 for n in range(80)], said
+    assert all(domains == ["mem", "obj", "raw"] for _, domains, _ in answers), said
+    # More than two: children were replaced after eight tasks.
+    assert len({pid for _, _, pid in answers}) > 4, said
+    assert "Segmentation" not in said and "SIGSEGV" not in said and "SIGABRT" not in said, said
 
 
 @pytest.mark.parametrize("route", ROUTES)
