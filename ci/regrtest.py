@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from rtmalloc import _launch  # noqa: E402  # from the checkout
+from tests.python.interpreters import interpreters  # noqa: E402
 
 TESTS = """
     test_builtin test_bool test_long test_float test_complex test_bytes test_unicode test_str test_tuple test_list
@@ -56,24 +56,6 @@ if __name__ == "__main__":
     unittest.main()
 """
 """Files of our own, because distributions often leave out those that run these tests."""
-
-
-def interpreters() -> list[Path]:
-    """Every CPython from 3.10 on in PATH and under pyenv, one of each minor version."""
-    found: dict[str, Path] = {}
-    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    candidates = [
-        *sorted(pyenv.glob("versions/3.*/bin/python3")),
-        *map(shutil.which, (f"python3.{n}" for n in range(10, 20))),
-    ]
-    for candidate in filter(None, candidates):
-        code = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.version_info >= (3, 10))"
-        asked = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
-        name, _, rest = asked.stdout.strip().partition(" ")
-        version, _, recent = rest.partition(" ")
-        if name == "cpython" and recent == "True":
-            found.setdefault(version, Path(candidate))
-    return [found[version] for version in sorted(found, key=lambda v: int(v.partition(".")[2]))]
 
 
 def environment(library: bool, folder: Path) -> dict[str, str]:
@@ -190,7 +172,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=int, default=240, metavar="SECONDS", help="for one test file")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "regrtest", help="folder for logs and results")
     arguments = parser.parse_args()
-    found = arguments.python or interpreters()
+    found = arguments.python or [*interpreters().values()]
     if not found:
         sys.exit("ci/regrtest.py: no CPython 3.10 or later in PATH or under ~/.pyenv/versions")
     clean = True

@@ -160,7 +160,8 @@ results = [tasks.work.delay(n * 20) for n in range(80)]
 print(json.dumps([result.get(timeout=50, interval=0.05) for result in results]))
 """
     try:
-        answers = answer(run([sys.executable, "-c", ask], {key: env[key] for key in ("FOLDER", "PYTHONPATH")}, tmp_path))
+        client = {name: env[name] for name in ("FOLDER", "PYTHONPATH")}
+        answers = answer(run([sys.executable, "-c", ask], client, tmp_path))
     finally:
         worker.send_signal(signal.SIGTERM)
         worker.wait(30)
