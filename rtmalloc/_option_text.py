@@ -70,6 +70,7 @@ def check_config(path: str) -> None:
         raise ValueError(f"{VARIABLE}: {CONFIG} names a table of size classes, and {path!r} is no file")
     try:
         # Only here: a launcher that is given no table does not read what reads one.
+        from rtmalloc import _core
         from rtmalloc.size_table import table_parse
     except ImportError:  # Python 3.10 without tomli: the allocator checks the file itself
         return

@@ -477,7 +477,7 @@ cdef inline inlined_pointer realloc_inside(uint32_t tag, void* p, size_t bytes) 
         return realloc_large(p, arena_slice_of(&a.store.arena, p), bytes)
     if code == 0:
         complain_of_pointer(b"realloc", p, b"no block is allocated there (freed before?)")
-    before = rt_class_size[code // BIN_BYTES] if code < BIN_END else profile_block_bytes(&a.store.arena, p)
+    before = rt_class_size[code // BIN_BYTES] if code < BIN_END else profile_block_bytes(&allocator().store.arena, p)
     if bytes <= before and (before <= SHRINK_KEEP or bytes > before // 2):
         return p
     return realloc_move(p, before, bytes)
