@@ -12,6 +12,6 @@ static const char *const rt_stats_names[] = {
     "remote_frees", "remote_batches", "mail_spans", "evicted", "mail_takes", "ticks", "epochs", "flushed_objects",
 };
 /* Where the names of HeapCounters begin, which stand at the end. */
-enum { RT_STATS_COUNTERS_AT = 27 };
+enum { RT_STATS_COUNTERS_AT = 35 };
 enum { RT_STATS_NAME_COUNT = sizeof rt_stats_names / sizeof rt_stats_names[0] };
 #endif
