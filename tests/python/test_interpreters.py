@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +100,10 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     package = tmp_path_factory.mktemp(f"python{version}") / "rtmalloc"
     shutil.copytree(SOURCE / "rtmalloc", package, ignore=shutil.ignore_patterns("core", "__pycache__", "_core*"))
     core = SOURCE / "rtmalloc" / "core"
+    # As setup.py has it.
+    found = re.search(r'RTMALLOC_SLICE_SHIFT", "(\d+)"', (SOURCE / "setup.py").read_text())
+    assert found is not None
+    shift = os.environ.get("RTMALLOC_SLICE_SHIFT", found[1])
     flags = [
         "-O1",
         "-fPIC",
@@ -107,7 +113,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "-fno-builtin",
         "-w",
     ]
-    defines = ["-DCYTHON_USE_MODULE_STATE=1", "-DRT_SLICE_SHIFT=15", f"-I{core}", f"-I{headers}"]
+    defines = ["-DCYTHON_USE_MODULE_STATE=1", f"-DRT_SLICE_SHIFT={shift}", f"-I{core}", f"-I{headers}"]
     link = ["-shared", f"-Wl,--version-script={core / 'extension.map'}", "-o", package / f"_core{suffix}"]
     subprocess.run([compiler, *flags, *defines, generated, *link], check=True, timeout=300)
     return python, {"PYTHONPATH": str(package.parent)}
