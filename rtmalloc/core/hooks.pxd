@@ -16,10 +16,13 @@ from rtmalloc.core.atomics cimport (
 from rtmalloc.core.attributes cimport (
     cold_int, fast_pointer, fast_void, inlined_pointer, inlined_void, slow_pointer, slow_void,
 )
-from rtmalloc.core.entry cimport free_inside, malloc_small, realloc_inside, realloc_nonzero, rt_calloc, rt_malloc
+from rtmalloc.core.entry cimport (
+    free_inside, free_other, malloc_small, realloc_inside, realloc_nonzero, rt_calloc, rt_malloc,
+)
 from rtmalloc.core.large cimport giant_bytes, giant_give
+from rtmalloc.core.pagemap cimport tag_find, tag_is_outside
 from rtmalloc.core.size_class cimport RT_MAX_SMALL
-from rtmalloc.core.thread cimport allocator
+from rtmalloc.core.thread cimport allocator, rt_tls_is_active
 
 cdef extern from "hooks.h" nogil:
     enum:
@@ -74,11 +77,11 @@ cdef inline void* hook_calloc(int domain, size_t count, size_t bytes) noexcept n
 
 
 cdef inline inlined_pointer hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
-    cdef uint64_t slice = arena_slice_of(&allocator().store.arena, p)
-    if slice >= rt_load_relaxed_u64(&allocator().store.arena.slice_count):
+    cdef uint32_t tag
+    if unlikely(not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p)):
         # Lists, for one, get their first storage by realloc(NULL).
         return hook_realloc_outside(domain, p, bytes) if p != NULL else hook_malloc(domain, bytes)
-    return realloc_inside(slice, p, bytes)
+    return realloc_inside(tag, p, bytes)
 
 
 cdef inline slow_pointer hook_realloc_outside(int domain, void* p, size_t bytes) noexcept nogil:
@@ -89,11 +92,14 @@ cdef inline slow_pointer hook_realloc_outside(int domain, void* p, size_t bytes)
 
 
 cdef inline inlined_void hook_free(int domain, void* p) noexcept nogil:
-    cdef uint64_t slice = arena_slice_of(&allocator().store.arena, p)
-    if unlikely(slice >= rt_load_relaxed_u64(&allocator().store.arena.slice_count)):
+    cdef uint32_t tag
+    if unlikely(not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p)):
         hook_free_outside(domain, p)
         return
-    free_inside(slice, p)
+    if unlikely(not rt_tls_is_active()):
+        free_other(p)
+        return
+    free_inside(tag, p)
 
 
 cdef inline slow_void hook_free_outside(int domain, void* p) noexcept nogil:
