@@ -4,7 +4,7 @@
 The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from those above it in this list:
 
     atomics, attributes, platform, bitmap       words, the compiler and the operating system
-    lock, complain, options                     small tools
+    lock, percpu, complain, options             small tools
     size_class, table_file                      the table of small size classes
     radix                                       a map of addresses outside the arena
     segment, page_heap                          runs of slices: free, dirty, clean
@@ -15,7 +15,7 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
     scavenge, page_return, purge                giving back
     pressure, background                        when memory is short, and when nobody calls
     large                                       blocks above the small classes
-    thread, entry, fork, stats                  threads, the calls, fork, numbers
+    thread, cpu_heap, entry, fork, stats        threads, the calls, fork, numbers
     hooks, api                                  CPython's allocator domains; the table for Python code
 """
 
@@ -29,7 +29,7 @@ from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destru
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.entry cimport *
 from rtmalloc.core.fork cimport fork_register
-from rtmalloc.core.heap cimport Bin
+from rtmalloc.core.heap cimport BINS_OFFSET, Bin, Heap
 from rtmalloc.core.hooks cimport (
     DOMAINS_ALL, DOMAIN_RAW, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
@@ -39,6 +39,7 @@ from rtmalloc.core.options cimport (
     rt_option_specs,
 )
 from rtmalloc.core.pagemap cimport BIN_BYTES
+from rtmalloc.core.percpu cimport RT_PERCPU_BEAT, RT_PERCPU_LENGTH
 from rtmalloc.core.profile cimport ProfileBucket
 from rtmalloc.core.profile_file cimport profile_write
 from rtmalloc.core.pressure cimport (
@@ -78,6 +79,9 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
+    RT_STATIC_ASSERT(<size_t>&(<Heap*>NULL).beat == RT_PERCPU_BEAT)
+    RT_STATIC_ASSERT(<size_t>&(<Bin*>NULL).max_length == RT_PERCPU_LENGTH)
+    RT_STATIC_ASSERT(<size_t>&(<Heap*>NULL).bins == BINS_OFFSET)
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
     if not rt_python_is_up():
@@ -96,6 +100,9 @@ cdef destructor_void library_unload() noexcept nogil:
 
 # ---- the Python face: thin, and typed in _core.pyi
 
+CACHES = ("thread", "cpu", "thread (no rseq)")  # by CACHES_* of core/percpu.pxd
+
+
 cdef const rt_api* api() noexcept nogil:
     # The allocator that serves this process: a preloaded one if there is one, else this module's own.
     cdef const rt_api* preloaded = rt_api_preloaded()
@@ -110,6 +117,11 @@ def is_preloaded():
 def location():
     """Path of the file whose allocator serves this process: the preload library's, or this extension's."""
     return api().location().decode()
+
+
+def caches_now():
+    """Whose the caches are: ``"thread"``, ``"cpu"``, or ``"thread (no rseq)"`` in a per-CPU library without its means."""
+    return CACHES[api().caches()]
 
 
 def hooks_install(domains):

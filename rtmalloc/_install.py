@@ -29,7 +29,7 @@ class InstallError(RuntimeError):
 class Status:
     """Whether and how rtmalloc serves this process. A plain class: dataclasses take longer to import than rtmalloc."""
 
-    __slots__ = ("active", "domains", "library", "pressure", "route", "table")
+    __slots__ = ("active", "caches", "domains", "library", "pressure", "route", "table")
 
     active: bool
     """Whether any Python domain or malloc itself is served by rtmalloc now."""
@@ -39,6 +39,10 @@ class Status:
     """The Python allocator domains whose small requests arrive at rtmalloc: ``raw``, ``mem``, ``obj``."""
     library: str
     """Path of the file whose allocator is used."""
+    caches: str
+    """Whose caches of free blocks it has: ``"thread"``; ``"cpu"`` in the per-CPU variant of the library;
+    ``"thread (no rseq)"`` in that variant where the kernel or glibc does not provide what it needs."""
+
     table: str
     """The file its size classes were read from (``RTMALLOC_OPTIONS=config=FILE``), or ``"built in"``."""
     pressure: frozenset[str]
@@ -53,11 +57,13 @@ class Status:
         library: str,
         table: str = "built in",
         pressure: frozenset[str] = frozenset(),
+        caches: str = "thread",
     ) -> None:
         self.active = active
         self.route = route
         self.domains = domains
         self.library = library
+        self.caches = caches
         self.table = table
         self.pressure = pressure
 
@@ -66,7 +72,7 @@ class Status:
         pressure = "{" + ", ".join(sorted(self.pressure)) + "}"
         return (
             f"Status(active={self.active}, route={self.route!r}, domains={domains}, library={self.library!r}, "
-            f"table={self.table!r}, pressure={pressure})"
+            f"table={self.table!r}, pressure={pressure}, caches={self.caches!r})"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -212,6 +218,7 @@ def status() -> Status:
         library=_core.location(),
         table=_core.size_classes()[1] or "built in",
         pressure=_pressure_watched(),
+        caches=_core.caches_now(),
     )
 
 

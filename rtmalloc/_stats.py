@@ -42,7 +42,8 @@ class ThreadStats:
     live: bool
     """Whether a thread has it now."""
     native_id: int
-    """The kernel's number of that thread (``threading.Thread.native_id``), or of the last one that had it."""
+    """The kernel's number of that thread (``threading.Thread.native_id``), or of the last one that had it; 0, where the
+    heap is a CPU's."""
     lives: int
     """Threads that have had it."""
     cached: int
@@ -90,7 +91,9 @@ class Stats:
     purged: int
     """Bytes given back to the kernel since the process began."""
     threads: int
-    """Threads that have a heap now."""
+    """Threads that have a heap now. None, where caches are those of CPUs."""
+    caches: str
+    """Whose the caches are, as in :attr:`Status.caches`."""
     counters: dict[str, int]
     """Every number by its name in ``rtmalloc/core/stats.pxd``: events since the process began, all threads together."""
     classes: tuple[ClassStats, ...]
@@ -114,6 +117,7 @@ class Stats:
             fields.pop("pid", None)
             fields["classes"] = tuple(ClassStats(**row) for row in fields["classes"])
             # A process that started before an upgrade may write what an older version wrote.
+            fields.setdefault("caches", "thread")
             fields["per_thread"] = tuple(ThreadStats(**row) for row in fields.get("per_thread", ()))
             return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
@@ -139,6 +143,7 @@ def stats() -> Stats:
         reserved=numbers["reserved"],
         purged=numbers["purged"],
         threads=numbers["threads"],
+        caches=_core.CACHES[numbers["caches"]],
         counters=numbers,
         classes=tuple(ClassStats(*row) for row in classes),
         per_thread=tuple(ThreadStats(*row) for row in _core.heaps_raw()),

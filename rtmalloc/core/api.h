@@ -37,6 +37,7 @@ typedef struct {
     void (*pressure_listen)(const void *wake);     /* struct rt_pressure_source (pressure.h) to write to at refusals; or NULL */
     uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
     uint32_t (*heaps)(void *of, uint32_t most);    /* array of struct HeapStats; how many heaps there are */
+    int (*caches)(void);                           /* CACHES_* (percpu.pxd): whose the caches are */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

@@ -9,6 +9,7 @@ from rtmalloc.core.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_
 from rtmalloc.core.options cimport (
     OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every, Options, option_set,
 )
+from rtmalloc.core.percpu cimport percpu_mode
 from rtmalloc.core.pressure cimport pressure_alarm, pressure_listen, rt_pressure_source
 from rtmalloc.core.profile cimport (
     PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large, profile_start,
@@ -51,6 +52,7 @@ cdef extern from "api.h" nogil:
         void (*pressure_listen)(const void*) noexcept nogil
         uint32_t (*pressure_watched)() noexcept nogil
         uint32_t (*heaps)(void*, uint32_t) noexcept nogil
+        int (*caches)() noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -153,6 +155,12 @@ cdef inline uint32_t api_pressure_watched() noexcept nogil:
     return rt_load_relaxed_u32(&allocator().background.watched)
 
 
+cdef inline int api_caches() noexcept nogil:
+    # (Of an allocator that cannot be opened there is nothing to tell.)
+    allocator_open()
+    return percpu_mode()
+
+
 cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
     # This library's own table, filled in by its first use.
     cdef rt_api* a = &rt_api_own
@@ -182,6 +190,7 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.pressure_listen = api_pressure_listen
         a.pressure_watched = api_pressure_watched
         a.heaps = api_heaps
+        a.caches = api_caches
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

@@ -33,6 +33,7 @@ cdef extern from "atomics.h" nogil:
     void* rt_load_relaxed_pointer(void** p) noexcept
     void* rt_load_acquire_pointer(void** p) noexcept
     void rt_store_relaxed_pointer(void** p, void* v) noexcept
+    void rt_store_pointer(void** p, void* v) noexcept
     void rt_store_release_pointer(void** p, void* v) noexcept
     void* rt_exchange_pointer(void** p, void* v) noexcept
     bint rt_swap_if_pointer(void** p, void** seen, void* v) noexcept

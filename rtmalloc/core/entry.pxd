@@ -5,7 +5,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cython cimport unlikely
+from cython cimport likely, unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
@@ -15,7 +15,10 @@ from rtmalloc.core.attributes cimport (
 from rtmalloc.core.background cimport background_tick
 from rtmalloc.core.budget cimport heap_cover, heap_uncovered
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap
+from rtmalloc.core.cpu_heap cimport (
+    cpu_heap_drop, cpu_heap_here, cpu_heap_take, cpu_heap_try, cpu_heaps_flush, cpu_heaps_reclaim_idle,
+)
+from rtmalloc.core.heap cimport BEAT_LEAST, BEAT_MOST, BINS_OFFSET, Bin, Heap, cpu_heap_beats
 from rtmalloc.core.large cimport (
     giant_bytes, giant_give, giant_resize, giant_take, large_bytes, large_give, large_resize, large_take,
     large_to_giant, large_zero,
@@ -27,7 +30,10 @@ from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms
 from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
 from rtmalloc.core.purge cimport purge_everything, purge_tick
 from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
-from rtmalloc.core.refill cimport heap_flush, heap_free_excess, heap_refill
+from rtmalloc.core.percpu cimport (
+    RT_PERCPU_BEATS, RT_PERCPU_BUILT, RT_PERCPU_DONE, RT_PERCPU_FULL, percpu_serves, rt_percpu_pop, rt_percpu_push,
+)
+from rtmalloc.core.refill cimport cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.sample cimport (
     heap_beat_begin, heap_beat_break, heap_free_chosen, heap_sample_begin, heap_take_fence,
@@ -79,6 +85,12 @@ cdef inline inlined_pointer malloc_small(size_t bytes) noexcept nogil:
     cdef void* p
     if unlikely(not rt_tls_is_active()):
         return malloc_slow(bytes)
+    if RT_PERCPU_BUILT:
+        p = rt_percpu_pop(BINS_OFFSET + class_bin_offset(bytes))
+        if likely(p != NULL):
+            return p
+        if percpu_serves():
+            return malloc_cpu(bytes)
     b = <Bin*>(<char*>h + BINS_OFFSET + class_bin_offset(bytes))
     p = b.head
     if unlikely(p == NULL):
@@ -102,8 +114,23 @@ cdef inline fast_void rt_free "rt_free"(void* p) noexcept nogil:
 cdef inline inlined_void free_inside(uint32_t tag, void* p) noexcept nogil:
     # A block of the arena.
     cdef Heap* h = thread_heap()
-    cdef uint32_t code = tag - h.tag_base
+    cdef uint32_t code
     cdef Bin* b
+    cdef int answer
+    if RT_PERCPU_BUILT:
+        code = tag_code(tag)
+        if likely(code < BIN_END):
+            # Of whatever span: the bins of a CPU hold objects, and are not asked whose they are.
+            answer = rt_percpu_push(p, BINS_OFFSET + code)
+            if likely(answer == RT_PERCPU_DONE):
+                return
+            if answer == RT_PERCPU_BEATS:
+                cpu_tick()
+                return
+        if percpu_serves():
+            free_cpu(p)
+            return
+    code = tag - h.tag_base
     if unlikely(code >= BIN_END):
         free_other(p)
         return
@@ -122,10 +149,8 @@ cdef inline inlined_void free_inside(uint32_t tag, void* p) noexcept nogil:
 
 # ---- malloc's slow paths
 
-cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
-    # Every few thousand frees or few dozen refills of a busy thread, every few frees of a slow one: look at the clock, and
-    # do what is due. errno stays: free must not change it.
-    cdef uint64_t now = rt_os_clock_ms()
+cdef inline bint heap_tick_own(Heap* h, uint64_t now) noexcept nogil:
+    # What a tick does for its heap. Whether the heap's epoch was due: then what is shared is looked at, too.
     cdef int32_t length = h.beat_length
     if now == h.ticked_at:
         length = length * 2 if length < BEAT_MOST else length
@@ -134,7 +159,8 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
     rt_store_relaxed_u64(&h.ticked_at, now)
     h.beat_length = length
     heap_beat_break(h)
-    if unlikely(h.recording != rt_load_relaxed_u32(&h.store.profile.recording)):
+    if unlikely(h.recording != rt_load_relaxed_u32(&h.store.profile.recording) and not (RT_PERCPU_BUILT and h.cpu)):
+        # (The profile does not follow what passes through the bins of CPUs.)
         heap_sample_begin(h)
     heap_beat_begin(h, length)
     h.counters.ticks += 1
@@ -145,12 +171,46 @@ cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
         # Others have had the use of its budget while it slept, and there is no more: it begins anew.
         heap_flush(h)
     heap_remote_tick(h)
-    if now >= h.epoch_at:
-        heap_epoch(h, now)
-        if store_epoch(h.store, h, now):
-            heap_reclaim_lost(allocator())
-    purge_tick(h.store, &allocator().purge, h, now)
-    background_tick(&allocator().background)
+    if now < h.epoch_at:
+        return False
+    heap_epoch(h, now)
+    return True
+
+
+cdef inline void store_tick(Heap* h, uint64_t now, bint epoch) noexcept nogil:
+    # What a tick does for all. `h` is the caller's heap, NULL for a thread without one.
+    cdef Allocator* a = allocator()
+    if epoch and store_epoch(&a.store, h, now):
+        heap_reclaim_lost(a)
+        if RT_PERCPU_BUILT:
+            cpu_heaps_reclaim_idle(a, now)
+    purge_tick(&a.store, &a.purge, h, now)
+    background_tick(&a.background)
+
+
+cdef inline slow_void heap_tick(Heap* h) noexcept nogil:
+    # Every few thousand frees or few dozen refills of a busy thread, every few frees of a slow one: look at the clock, and
+    # do what is due. errno stays: free must not change it.
+    cdef uint64_t now = rt_os_clock_ms()
+    cdef bint epoch = heap_tick_own(h, now)
+    store_tick(h, now, epoch)
+
+
+cdef inline slow_void cpu_tick() noexcept nogil:
+    # The same for the CPU's heap. Nobody waits for a tick: who finds the turn taken leaves it to the next one. What is for
+    # all comes without the turn: it makes system calls, and may start a thread, which allocates.
+    cdef uint64_t now = rt_os_clock_ms()
+    cdef Heap* h = cpu_heap_try()
+    cdef bint epoch
+    if h == NULL:
+        return
+    if h.beat >= 0:
+        # Another thread has just done it, or we have been moved.
+        cpu_heap_drop(h)
+        return
+    epoch = heap_tick_own(h, now)
+    cpu_heap_drop(h)
+    store_tick(NULL, now, epoch)
 
 
 cdef inline void heap_beats(Heap* h, int32_t beats) noexcept nogil:
@@ -160,11 +220,19 @@ cdef inline void heap_beats(Heap* h, int32_t beats) noexcept nogil:
         heap_tick(h)
 
 
+cdef inline int flush_all(Heap* h) noexcept nogil:
+    # The emergency flush, and with it what the heaps of CPUs cache; holding nobody's turn. Whether memory went back to the
+    # kernel. `h` is the caller's heap or NULL.
+    cdef Allocator* a = allocator()
+    if RT_PERCPU_BUILT:
+        cpu_heaps_flush(a)
+    return emergency_flush(&a.store, &a.purge, &a.pressure, h)
+
+
 cdef inline cold_void memory_rescue(Heap* h) noexcept nogil:
     # The kernel refuses memory: flush everything, for another attempt. `h` is NULL for a thread without a heap.
-    cdef Allocator* a = allocator()
-    emergency_flush(&a.store, &a.purge, &a.pressure, h)
-    pressure_refused(&a.pressure)
+    flush_all(h)
+    pressure_refused(&allocator().pressure)
 
 
 cdef inline Heap* heap_or_null() noexcept nogil:
@@ -209,12 +277,52 @@ cdef inline cold_pointer malloc_late(size_t bytes, bint* zeroed) noexcept nogil:
     return p
 
 
+cdef inline void* malloc_of_cpu(size_t bytes, uint32_t most, bint* zeroed) noexcept nogil:
+    # An object by way of the CPU's heap, whatever it takes. *zeroed: whether it is known to be zero.
+    cdef uint32_t class_ = class_of_size(bytes)
+    cdef Heap* h
+    cdef void* p = NULL
+    cdef int32_t beat
+    cdef int attempt
+    for attempt in range(2):
+        zeroed[0] = False
+        h = cpu_heap_take()
+        if h == NULL:
+            return malloc_late(bytes, zeroed)
+        # While we waited for the turn somebody may have filled the bin.
+        p = rt_percpu_pop(BINS_OFFSET + class_ * BIN_BYTES)
+        if p == NULL:
+            p = heap_refill(h, class_, bytes, most)
+            zeroed[0] = h.last_zeroed
+            h.beat -= REFILL_BEATS
+        beat = h.beat
+        cpu_heap_drop(h)
+        if p != NULL:
+            if beat < 0:
+                cpu_tick()
+            return p
+        if attempt == 0:
+            memory_rescue(NULL)
+    rt_set_errno(ENOMEM)
+    return NULL
+
+
+cdef inline slow_pointer malloc_cpu(size_t bytes) noexcept nogil:
+    cdef bint zeroed = False
+    if unlikely(bytes > rt_class_largest):
+        return malloc_large(bytes)
+    return malloc_of_cpu(bytes, REFILL_ALL, &zeroed)
+
+
 cdef inline slow_pointer malloc_slow(size_t bytes) noexcept nogil:
     cdef Heap* h = thread_heap()
     cdef bint zeroed = False
     if unlikely(not allocator_open() or bytes > rt_class_largest):
         # A table that was read may end below the largest size that the fast path asks for. (Bin 0 is always empty.)
         return malloc_large(bytes)
+    if RT_PERCPU_BUILT and percpu_serves():
+        # The first call of all, which has opened the allocator.
+        return malloc_cpu(bytes)
     if unlikely(not heap_is_real(h)):
         h = <Heap*>thread_heap_open()
         if h == NULL:
@@ -239,7 +347,10 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
         rt_set_errno(ENOMEM)
         return NULL
     profile_note_large(&a.store.profile, bytes)
-    if heap_is_real(h):
+    if RT_PERCPU_BUILT and percpu_serves():
+        h = NULL
+        cpu_beats(REFILL_BEATS)
+    elif heap_is_real(h):
         heap_beats(h, REFILL_BEATS)
     else:
         h = NULL
@@ -286,6 +397,68 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
     heap_beats(h, 1)
 
 
+cdef inline void cpu_beats(int32_t beats) noexcept nogil:
+    # The heartbeat of calls that do not come by a bin.
+    cdef Heap* h = cpu_heap_here()
+    if h != NULL and cpu_heap_beats(h, beats):
+        cpu_tick()
+
+
+cdef inline void free_large(void* p, uint64_t slice) noexcept nogil:
+    cdef Allocator* a = allocator()
+    if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
+        complain_of_pointer(b"free", p, b"inside a large block, not its start")
+
+
+cdef inline slow_void free_alone(void* p, uint32_t class_) noexcept nogil:
+    # Without any heap: one object, straight to its span.
+    cdef Allocator* a = allocator()
+    cdef uint32_t object_ = 0
+    cdef Span* s = object_locate(&a.store.arena, p, &object_)
+    cdef Batch batch
+    if s == NULL:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    batch_begin(&batch, s, object_, class_)
+    span_put(&a.store, NULL, &batch)
+
+
+cdef inline slow_void free_cpu(void* p) noexcept nogil:
+    # In the arena, but no bin has taken it: there is none of its class here yet, or it is full, or this is a large block.
+    cdef Arena* a = &allocator().store.arena
+    cdef uint64_t slice = arena_slice_of(a, p)
+    cdef uint32_t tag, class_
+    cdef Heap* h
+    cdef int32_t beat
+    if tag_is_outside(a, p):
+        free_outside(p)
+        return
+    tag = tag_of_slice(a, slice)
+    class_ = tag_class(tag)
+    if tag_code(tag) == TAG_LARGE:
+        free_large(p, slice)
+        cpu_beats(REFILL_BEATS)
+        return
+    if tag_code(tag) == TAG_SAMPLED:
+        # Followed by the profile: it came from the heap of a thread without a registration.
+        free_sampled(p)
+        return
+    if tag_code(tag) == 0:
+        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
+    h = cpu_heap_try()
+    if h == NULL:
+        # Somebody has the turn, perhaps while he sleeps: free does not wait.
+        free_alone(p, class_)
+        return
+    cpu_bin_make_room(h, class_)
+    if rt_percpu_push(p, BINS_OFFSET + tag_code(tag)) == RT_PERCPU_FULL:
+        cpu_send_home(h, p, class_)
+    h.beat -= 1
+    beat = h.beat
+    cpu_heap_drop(h)
+    if beat < 0:
+        cpu_tick()
+
+
 cdef inline slow_void free_outside(void* p) noexcept nogil:
     # Not in the arena: NULL, a giant, or not ours. Before start-up everything is outside.
     if p == NULL or giant_give(&allocator().giants, p):
@@ -326,8 +499,7 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
         return
     tag = tag_of_slice(&a.store.arena, slice)
     if tag_code(tag) == TAG_LARGE:
-        if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
-            complain_of_pointer(b"free", p, b"inside a large block, not its start")
+        free_large(p, slice)
         if heap_is_real(h):
             heap_beats(h, REFILL_BEATS)
         return
@@ -378,6 +550,8 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
         return malloc_large_aligned(bytes, 1, True)
     if bytes <= CALLOC_SINGLE:
         p = rt_malloc(bytes)
+    elif RT_PERCPU_BUILT and percpu_serves():
+        p = malloc_of_cpu(bytes, 1, &zeroed)
     else:
         if unlikely(not heap_is_real(h)):
             h = <Heap*>thread_heap_open()
@@ -584,6 +758,8 @@ cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
     if h != NULL:
         h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
         heap_flush(h)
+    if RT_PERCPU_BUILT:
+        cpu_heaps_flush(a)
     transfer_drain(&a.store.transfer, &a.store.arena.pages, True)
     return purge_everything(&a.store, &a.purge, h)
 
@@ -591,5 +767,4 @@ cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
 cdef inline int rt_emergency_flush "rt_emergency_flush"() noexcept nogil:
     # malloc_trim, and more: also what sleeping threads have not seen come home, and what comes home within the next second
     # follows at once. 1 when memory went back to the kernel.
-    cdef Allocator* a = allocator()
-    return emergency_flush(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0
+    return flush_all(heap_or_null()) if allocator_open() else 0

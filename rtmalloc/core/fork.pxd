@@ -13,6 +13,7 @@ from rtmalloc.core.atomics cimport rt_load_relaxed_u8, rt_load_relaxed_u64, rt_s
 from rtmalloc.core.background cimport background_forget, background_stop
 from rtmalloc.core.budget cimport heap_cover
 from rtmalloc.core.central cimport CLASSES_MOST
+from rtmalloc.core.cpu_heap cimport cpu_heap_here
 from rtmalloc.core.heap cimport Heap, heap_span_settle
 from rtmalloc.core.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
 from rtmalloc.core.mailbox cimport mailbox_of, mailbox_open, mailbox_take
@@ -23,6 +24,7 @@ from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.profile cimport profile_fork_child
 from rtmalloc.core.sample cimport heap_sample_renew
 from rtmalloc.core.segment cimport SEGMENT_SLICES
+from rtmalloc.core.percpu cimport CACHES_CPU, RT_PERCPU_BUILT, percpu_mode, percpu_serves
 from rtmalloc.core.platform cimport rt_os_thread_id
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport Span
@@ -32,6 +34,8 @@ from rtmalloc.core.transfer_cache cimport TRANSFER_LENGTHS
 
 cdef extern from "fork.h" nogil:
     ctypedef void (*rt_fork_handler)() noexcept nogil
+    void rt_note_threads() noexcept
+    bint rt_had_threads() noexcept
     int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
 
 cdef enum:
@@ -41,15 +45,18 @@ cdef enum:
 cdef inline void fork_prepare() noexcept nogil:
     # Every lock, outermost first: the order in which they nest anywhere.
     cdef Allocator* a = allocator()
-    cdef Heap* mine = thread_heap()
+    cdef Heap* h = <Heap*>cpu_heap_here() if RT_PERCPU_BUILT and percpu_serves() else thread_heap()
     cdef uint32_t i
-    if background_stop(&a.background) and heap_is_real(mine) and mine.beat > FORK_BEAT:
+    if background_stop(&a.background) and h != NULL and heap_is_real(h) and h.beat > FORK_BEAT:
         # It starts anew soon after the fork, not at once: who counts threads then shall not find it.
-        mine.beat = FORK_BEAT
+        h.beat = FORK_BEAT
     lock_take(&a.opening)
     lock_take(&a.late_lock)
     lock_take(&a.purge.lock)
     lock_take(&a.heaps_lock)
+    if RT_PERCPU_BUILT:
+        for i in range(1, a.store.heap_count + 1):
+            lock_take(&(<Heap*>a.store.heaps[i]).turn)
     for i in range(1, a.store.heap_count + 1):
         lock_take(&(<Heap*>a.store.heaps[i]).lock)
     for i in range(CLASSES_MOST):
@@ -59,6 +66,8 @@ cdef inline void fork_prepare() noexcept nogil:
         lock_take(&a.store.transfer.lists[i].lock)
     lock_take(&a.store.arena.pages.lock)
     lock_take(&a.pressure.lock)
+    if RT_PERCPU_BUILT:
+        rt_note_threads()
     # Handlers of libraries that registered before us run now, and may allocate.
     rt_fork_begin()
 
@@ -76,6 +85,9 @@ cdef inline void fork_parent() noexcept nogil:
         lock_drop(&a.store.central[i].lock)
     for i in range(1, a.store.heap_count + 1):
         lock_drop(&(<Heap*>a.store.heaps[i]).lock)
+    if RT_PERCPU_BUILT:
+        for i in range(1, a.store.heap_count + 1):
+            lock_drop(&(<Heap*>a.store.heaps[i]).turn)
     lock_drop(&a.heaps_lock)
     lock_drop(&a.purge.lock)
     lock_drop(&a.late_lock)
@@ -85,7 +97,7 @@ cdef inline void fork_parent() noexcept nogil:
 cdef inline bint heap_is_orphan(Allocator* a, const Heap* mine, uint32_t id) noexcept nogil:
     # Whether heap `id` belongs to a thread that does not exist in this process.
     cdef Heap* h = <Heap*>a.store.heaps[id]
-    return h.live and h != mine and h != a.late
+    return h.live and h.cpu == 0 and h != mine and h != a.late
 
 
 cdef inline bint fork_has_orphans(Allocator* a, const Heap* mine) noexcept nogil:
@@ -121,6 +133,8 @@ cdef inline void fork_settle_spans(Allocator* a, Heap* mine) noexcept nogil:
             heap_span_settle(mine, s)
         elif a.late != NULL and owner == a.late.id:
             heap_span_settle(a.late, s)
+        elif RT_PERCPU_BUILT and (<Heap*>store.heaps[owner]).cpu:
+            heap_span_settle(<Heap*>store.heaps[owner], s)
         elif heap_is_orphan(a, mine, owner):
             if s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]:
                 central_abandon(store, s)
@@ -193,6 +207,7 @@ cdef inline void fork_child() noexcept nogil:
         lock_renew(&a.store.central[i].lock)
     for i in range(1, a.store.heap_count + 1):
         lock_renew(&(<Heap*>a.store.heaps[i]).lock)
+        lock_renew(&(<Heap*>a.store.heaps[i]).turn)
     lock_renew(&a.heaps_lock)
     lock_renew(&a.purge.lock)
     lock_renew(&a.late_lock)
@@ -205,7 +220,7 @@ cdef inline void fork_child() noexcept nogil:
     a.pressure.wake.kind = 0
     if mine != NULL:
         mine.tid = rt_os_thread_id()
-    if not fork_has_orphans(a, mine):
+    if not fork_has_orphans(a, mine) and not (percpu_mode() == CACHES_CPU and rt_had_threads()):
         # The usual case: nothing was torn, and nothing needs to be looked at (or copied).
         return
     for i in range(1, a.store.heap_count + 1):

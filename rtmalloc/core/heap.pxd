@@ -9,12 +9,17 @@
 # Bins, caches and counters are the thread's alone. The spans that it owns, and the lists and queues they are in, are
 # under the heap's lock, which the thread takes in its slow paths: so that whoever brings home the last object of a span
 # can release it although its owner is asleep. Others only ever *try* that lock.
+#
+# The heap of a CPU (percpu.pxd, cpu_heap.pxd) has the same parts. Its bins' heads are words with a count in them, `room`
+# means nothing, and what is a thread's alone is that of whichever thread has the heap's turn.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32
 from rtmalloc.core.central cimport CLASSES_MOST
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.object cimport Batch
 from rtmalloc.core.options cimport RT_OPTION_address_order, RT_OPTION_keep_empty
+from rtmalloc.core.percpu cimport RT_PERCPU_BUILT, word_count
 from rtmalloc.core.span cimport (
     SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim_all, span_is_whole, span_is_worth_it,
 )
@@ -90,7 +95,7 @@ cdef struct Heap:
     uint8_t padding_b[64]
     # -- a line that others write
     Lock lock                  # guards `owned`, `sweep`, the sources' current and partial, and the state of owned spans
-    uint32_t padding_c
+    Lock turn                  # of a CPU's heap: whose turn it is to be what a thread is to its own heap (cpu_heap.pxd)
     uint64_t accounted         # bytes of granted_bytes that count towards total_kib (atomic, signed: budget.pxd)
     uint64_t spans_retired     # own spans released when their last object came home, by whomever
     uint64_t ticked_at         # clock, in ms, of the last tick: written by the thread, read by whoever has news for it or
@@ -106,12 +111,24 @@ cdef struct Heap:
     Sampler sample_fetched     # among objects that refills put there
     uint64_t sample_seed
     uint64_t asked_at          # epoch_at when it last looked for idle heaps' grants
+    uint32_t cpu               # 1 + the CPU whose heap this is, for good; 0 = a thread's
+    bint emptied               # of a CPU's heap: nobody had its turn since it was flushed as an idle one
+    bint stopped               # of a CPU's heap: no sequence runs on its bins, who has the turn may change them plainly
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
     HeapCounters counters
 
 
-cdef inline int32_t bin_length(const Bin* b) noexcept nogil:
+cdef inline int32_t bin_length(const Heap* h, const Bin* b) noexcept nogil:
+    if RT_PERCPU_BUILT and h.cpu:
+        return <int32_t>word_count(rt_load_relaxed_u64(<const uint64_t*>&b.head))
     return b.max_length - b.room
+
+
+cdef inline bint cpu_heap_beats(Heap* h, int32_t beats) noexcept nogil:
+    # Of a CPU's heap: count so many towards the next tick; whether it is due. Two threads may lose a count.
+    cdef int32_t left = <int32_t>rt_load_relaxed_u32(<uint32_t*>&h.beat) - beats
+    rt_store_relaxed_u32(<uint32_t*>&h.beat, <uint32_t>left)
+    return left < 0
 
 
 # ---- own spans

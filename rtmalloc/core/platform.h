@@ -260,6 +260,27 @@ static inline void rt_os_futex_wake(uint32_t *word, int count) {
 
 static inline void rt_os_yield(void) { sched_yield(); }
 
+/* Restartable sequences of other threads (percpu.h): ask the kernel to be allowed to abort them; 0 on success. Costs a
+ * grace period where there are several threads, next to nothing where there is one. */
+enum { RT_MEMBARRIER_RSEQ = 1 << 7, RT_MEMBARRIER_RSEQ_REGISTER = 1 << 8, RT_MEMBARRIER_CPU = 1 << 0 };
+static inline int rt_os_sequences_prepare(void) {
+    int saved = errno, r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ_REGISTER, 0, 0);
+    errno = saved;
+    return r;
+}
+
+/* Abort the sequence that a thread of this process executes on `cpu` at this moment, if any. Afterwards every sequence
+ * there either has committed, visibly, or will begin anew and see what was stored before this call. 0 on success; an
+ * error before Linux 5.10, or where a filter refuses the call. */
+static inline int rt_os_sequences_abort(uint32_t cpu) {
+    int saved = errno, r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
+    /* A fork child may have to ask again. */
+    if (r != 0 && errno == EPERM && rt_os_sequences_prepare() == 0)
+        r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
+    errno = saved;
+    return r;
+}
+
 static inline void rt_cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

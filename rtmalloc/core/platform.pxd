@@ -32,6 +32,8 @@ cdef extern from "platform.h" nogil:
     void rt_os_futex_wait(uint32_t* word, uint32_t seen) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept
     void rt_os_yield() noexcept
+    int rt_os_sequences_prepare() noexcept
+    int rt_os_sequences_abort(uint32_t cpu) noexcept
     void rt_cpu_relax() noexcept
     int64_t rt_os_read_file(const char* name, char* text, size_t room) noexcept
     int rt_os_new_file(const char* directory, const char* name) noexcept

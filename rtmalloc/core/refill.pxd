@@ -1,6 +1,7 @@
 # Between a heap's bins and its spans: refill when a bin is empty, excess frees when it is full, and giving back.
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
+from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport (
     rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u64,
 )
@@ -9,7 +10,7 @@ from rtmalloc.core.central cimport Central
 from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.budget cimport budget_from_idle, heap_budget, heap_cover, heap_grant
 from rtmalloc.core.complain cimport complain_of_pointer
-from rtmalloc.core.heap cimport Bin, Heap, Source, heap_own, heap_span_settle, heap_sweep
+from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_own, heap_span_settle, heap_sweep
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_is_due, mailbox_of
 from rtmalloc.core.object cimport Batch, batch_begin, batch_clear, batch_takes, object_locate
@@ -17,9 +18,15 @@ from rtmalloc.core.options cimport (
     RT_OPTION_address_order, RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_mailbox, RT_OPTION_refill_percent,
     RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
 )
-from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
-from rtmalloc.core.remote cimport heap_remote_flush, mail_read, span_put, store_read_mail
 from rtmalloc.core.page_heap cimport SLICE_NONE
+from rtmalloc.core.pagemap cimport tag_of_slice, tag_owner
+from rtmalloc.core.percpu cimport (
+    RT_PERCPU_BUILT, RT_PERCPU_DONE, RT_PERCPU_ELSEWHERE, rt_percpu_swap, word_count, word_object, word_on_top,
+)
+from rtmalloc.core.platform cimport RT_GUARDED, rt_guard_open
+from rtmalloc.core.remote cimport (
+    heap_free_remote, heap_remote_flush, heap_takes_remote, mail_read, span_put, store_read_mail,
+)
 from rtmalloc.core.sample cimport heap_sample_fetched
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim, span_has_free
@@ -325,6 +332,9 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uin
         return NULL
     tail[0] = NULL
     # `first` goes to the caller: the bin has the others.
+    if RT_PERCPU_BUILT and h.cpu:
+        cpu_bin_give(h, class_, chain, got - 1)
+        return first
     b.head = chain
     b.room = <int32_t>b.max_length - <int32_t>(got - 1)
     if h.recording:
@@ -359,6 +369,94 @@ cdef inline slow_void heap_free_excess(Heap* h, void* p, uint32_t class_) noexce
         heap_excess_flush(h, source)
 
 
+# ---- the bins of a CPU (percpu.pxd), for who has its heap's turn
+
+cdef inline int cpu_bin_swap(Heap* h, Bin* b, uint64_t seen, uint64_t next) noexcept nogil:
+    # A bin's word from `seen` to `next`, if it can be done from here: RT_PERCPU_DONE, _CHANGED or _ELSEWHERE. It may be
+    # that we have been moved to another CPU since we took the turn.
+    if h.stopped:
+        b.head = <void*>next
+        return RT_PERCPU_DONE
+    return rt_percpu_swap(h.cpu - 1, h, <uint64_t*>&b.head, seen, next)
+
+
+cdef inline uint64_t cpu_bin_take(Heap* h, Bin* b) noexcept nogil:
+    # All objects of a bin, as its word; 0 when there are none, or they are out of reach.
+    cdef uint64_t word
+    cdef int answer
+    while True:
+        word = rt_load_relaxed_u64(<uint64_t*>&b.head)
+        if word == 0:
+            return 0
+        # The word stands for the whole list: if it is back at an old value, so is what hangs on it, or is what it is now.
+        answer = cpu_bin_swap(h, b, word, 0)
+        if answer == RT_PERCPU_DONE:
+            return word
+        if answer == RT_PERCPU_ELSEWHERE:
+            return 0
+
+
+cdef inline void cpu_send_home(Heap* h, void* p, uint32_t class_) noexcept nogil:
+    # An object goes to its span, in company. The bins of a CPU take objects of whatever span.
+    cdef uint32_t object_ = 0
+    cdef Span* s
+    if batch_takes(&h.sources[class_].excess, p):
+        return
+    if tag_owner(tag_of_slice(&h.store.arena, arena_slice_of(&h.store.arena, p))) == h.id:
+        heap_free_excess(h, p, class_)
+    elif not heap_takes_remote(h, p):
+        s = object_locate(&h.store.arena, p, &object_)
+        if s == NULL:
+            complain_of_pointer(b"free", p, b"not the start of a block")
+        heap_free_remote(h, p, s, object_, class_)
+
+
+cdef inline void cpu_bin_give(Heap* h, uint32_t class_, void* chain, uint32_t count) noexcept nogil:
+    # `count` linked objects go into a bin, on top of what others have put there meanwhile; home, if it is out of reach.
+    cdef Bin* b = &h.bins[class_]
+    cdef uint64_t below, word
+    cdef int answer
+    while count:
+        below = rt_load_relaxed_u64(<uint64_t*>&b.head)
+        word = word_on_top(chain, count, below)
+        answer = cpu_bin_swap(h, b, below, word)
+        if answer == RT_PERCPU_DONE:
+            return
+        if answer == RT_PERCPU_ELSEWHERE:
+            break
+    while count:
+        word = (<uint64_t*>chain)[0]
+        cpu_send_home(h, chain, class_)
+        chain = word_object(word)
+        count -= 1
+
+
+cdef inline void cpu_bin_flush(Heap* h, uint32_t class_, uint32_t keep) noexcept nogil:
+    # Return all but `keep` objects of a bin to their spans: the newest ones, because what is below them is a bin as it is.
+    cdef Bin* b = &h.bins[class_]
+    cdef uint64_t word, rest
+    if word_count(rt_load_relaxed_u64(<uint64_t*>&b.head)) <= keep:
+        return
+    word = cpu_bin_take(h, b)
+    while word_count(word) > keep:
+        rest = (<uint64_t*>word_object(word))[0]
+        cpu_send_home(h, word_object(word), class_)
+        h.counters.flushed_objects += 1
+        word = rest
+    if word and cpu_bin_swap(h, b, 0, word) != RT_PERCPU_DONE:
+        cpu_bin_give(h, class_, word_object(word), word_count(word))
+
+
+cdef inline void cpu_bin_make_room(Heap* h, uint32_t class_) noexcept nogil:
+    # A bin has not taken an object. Where the class is only ever freed it gets its first capacity here; a full one gives up
+    # half of what it has, so that the next frees need nobody's turn.
+    cdef Bin* b = &h.bins[class_]
+    if b.max_length == 0:
+        bin_grow(h, class_)
+    elif bin_length(h, b) >= b.max_length:
+        cpu_bin_flush(h, class_, b.max_length // 2)
+
+
 # ---- giving back
 
 cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogil:
@@ -371,6 +469,11 @@ cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogi
     cdef void* below
     cdef void* rest
     cdef int32_t i
+    if RT_PERCPU_BUILT and h.cpu:
+        cpu_bin_flush(h, class_, <uint32_t>keep)
+        if source.excess.span != NULL:
+            heap_excess_flush(h, source)
+        return
     for i in range(keep):
         if link[0] != NULL:
             link = <void**>link[0]

@@ -26,7 +26,7 @@ cdef inline void bin_epoch(Heap* h, uint32_t class_) noexcept nogil:
     # held all the time goes, and all of it after idle_epochs without a refill.
     cdef Bin* b = &h.bins[class_]
     cdef Source* source = &h.sources[class_]
-    cdef int32_t length = bin_length(b)
+    cdef int32_t length = bin_length(h, b)
     cdef int32_t keep = length
     source.limit = 0
     if length > b.max_length:

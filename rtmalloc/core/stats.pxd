@@ -14,6 +14,7 @@ from rtmalloc.core.heap cimport REMOTE_SLOTS, Heap, HeapCounters, bin_length
 from rtmalloc.core.lock cimport lock_drop, lock_take
 from rtmalloc.core.page_heap cimport page_heap_opened
 from rtmalloc.core.pagemap cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_of_slice, tag_owner
+from rtmalloc.core.percpu cimport percpu_mode, rt_percpu
 from rtmalloc.core.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size
@@ -72,6 +73,9 @@ cdef struct Stats:
     uint64_t huge              # segments for which huge pages were asked
     uint64_t budget_taken      # part of `cached` that was taken off the accounts of sleeping threads
     uint64_t unmapped          # number of idle segments whose addresses were given up
+    uint64_t caches            # CACHES_* (percpu.pxd): whose the caches are
+    uint64_t cpus              # CPUs that have a heap
+    uint64_t cpu_aborts        # restartable sequences that were begun anew
     HeapCounters counters      # summed over all heaps
 
 
@@ -80,7 +84,7 @@ cdef struct HeapStats:
     # is one that was true a moment ago, but they need not fit together.
     uint64_t id                # of the heap
     uint64_t live              # 1 while a thread has it
-    uint64_t thread            # the kernel's number of that thread, or of the last one
+    uint64_t thread            # the kernel's number of that thread, or of the last one; 0: a CPU's heap
     uint64_t lives             # threads that have had it
     uint64_t cached            # bytes of the free objects in its bins, its excess batches and its sender's cache
     uint64_t capacity          # bytes that its bins may hold
@@ -139,7 +143,7 @@ cdef inline uint64_t heap_cached(Heap* h) noexcept nogil:
     cdef int32_t length
     cdef uint32_t c, i
     for c in range(1, rt_class_count):
-        length = bin_length(&h.bins[c])
+        length = bin_length(h, &h.bins[c])
         if 0 < length <= BIN_MOST:
             total += <uint64_t>length * rt_class_size[c]
         if h.sources[c].excess.span != NULL:
@@ -236,6 +240,9 @@ cdef inline void stats_gather(Allocator* a, Stats* st, ClassStats* classes) noex
     lock_take(&a.heaps_lock)
     st.heaps = a.store.heap_count
     st.threads = a.threads_started - a.threads_ended
+    st.caches = percpu_mode()
+    st.cpus = a.cpus
+    st.cpu_aborts = rt_load_relaxed_u64(&rt_percpu.aborts)
     for i in range(1, a.store.heap_count + 1):
         st.spans_retired += (<Heap*>a.store.heaps[i]).spans_retired
         stats_add_counters(&st.counters, &(<Heap*>a.store.heaps[i]).counters)

@@ -2,8 +2,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.arena cimport arena_open, arena_run
-from rtmalloc.core.atomics cimport rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u32
+from rtmalloc.core.arena cimport arena_address, arena_open, arena_run
+from rtmalloc.core.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u32,
+)
 from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, cold_int, cold_pointer, cold_void
 from rtmalloc.core.background cimport Background
 from rtmalloc.core.heap cimport BEAT_MOST, Heap, heap_disown
@@ -15,6 +17,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_segments, getenv, options_preset, options_read, rt_environment_is_ready,
 )
 from rtmalloc.core.pagemap cimport TAG_OWNER_SHIFT
+from rtmalloc.core.percpu cimport percpu_enable
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.profile cimport profile_start
 from rtmalloc.core.profile_file cimport profile_file_open
@@ -68,6 +71,7 @@ cdef struct Allocator:
     Lock late_lock             # guards the shared heap of threads that have passed their exit
     Heap* late
     uint32_t reclaim_cursor    # heap whose thread was looked at last
+    uint32_t cpus              # heaps of CPUs (cpu_heap.pxd)
     uint64_t threads_started   # heaps handed to threads
     uint64_t threads_ended
 
@@ -131,6 +135,7 @@ cdef inline cold_int allocator_open() noexcept nogil:
             if a.store.options.value[RT_OPTION_profile]:
                 profile_start(&a.store.profile, <uint32_t>a.store.options.value[RT_OPTION_profile_every])
             if a.store.heaps != NULL and rt_exit_key_open(thread_exit) == 0:
+                percpu_enable(<size_t>arena_address(&a.store.arena, a.store.arena.slice_limit))
                 rt_store_release_u32(&a.ready, 1)
                 opened = True
     lock_drop(&a.opening)
@@ -264,7 +269,7 @@ cdef inline cold_void heap_reclaim_lost(Allocator* a) noexcept nogil:
     lock_take(&a.heaps_lock)
     a.reclaim_cursor = a.reclaim_cursor + 1 if a.reclaim_cursor < a.store.heap_count else 1
     h = <Heap*>a.store.heaps[a.reclaim_cursor]
-    lost = h.live and h != a.late and h != thread_heap()
+    lost = h.live and h.cpu == 0 and h != a.late and h != thread_heap()
     tid = h.tid
     life = h.life
     lock_drop(&a.heaps_lock)

@@ -31,6 +31,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "budget": ("budget.c", "support.c"),
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
+    "percpu": ("percpu.c", "support.c", "storm.c"),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

@@ -134,9 +134,11 @@ WILD = {
 }
 
 
-def wild(case: str, reason: str, flavour: Flavour, options: str = "") -> None:
-    """Free or realloc a wild pointer: the process must end with one line that names it."""
-    done = run([driver("limits", flavour), "wild", case], environment=environment_of(flavour, options))
+def wild(case: str, reason: str, flavour: Flavour, options: str = "", trim: bool = False) -> None:
+    """Free or realloc a wild pointer: the process must end with one line that names it; with `trim` in the
+    malloc_trim that follows, at the latest."""
+    command = [driver("limits", flavour), "wild", case, *(["trim"] if trim else [])]
+    done = run(command, environment=environment_of(flavour, options))
     assert done.returncode == -signal.SIGABRT, f"{done.returncode}: {done.stdout}{done.stderr}"
     pointer = int(done.stdout.strip(), 16)
     line = re.fullmatch(r"rtmalloc: (\w+)\((0x[0-9a-f]+)\): (.+)\n", done.stderr)

@@ -96,8 +96,10 @@ def test_stress(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_wild_pointers(name: str) -> None:
+    # The bins of CPUs take objects of any span: those are looked at when they leave.
+    trim = ("RT_PERCPU", "1") in VARIANTS[name].defines
     for case, reason in WILD.items():
-        wild(case, reason, PLAIN.of(VARIANTS[name]))
+        wild(case, reason, PLAIN.of(VARIANTS[name]), trim=trim)
 
 
 @pytest.mark.parametrize("options", SWITCHES)

@@ -1,5 +1,5 @@
 /* The ends of what a process may do: out of memory (`limits fill KIND PERCENT`, run under an address-space limit), and
- * pointers that are plainly no live blocks (`limits wild CASE`: prints the pointer, then hands it in). */
+ * pointers that are plainly no live blocks (`limits wild CASE`: prints the pointer, hands it in, with `trim` calls malloc_trim). */
 #include "support.h"
 #include <errno.h>
 #include <pthread.h>
@@ -217,12 +217,13 @@ int main(int count, char **words) {
         mode_fill(words[2], atoi(words[3]));
         return 0;
     }
-    if (count == 3 && strcmp(words[1], "wild") == 0)
+    if ((count == 3 || (count == 4 && strcmp(words[3], "trim") == 0)) && strcmp(words[1], "wild") == 0)
         for (i = 0; i < sizeof cases / sizeof cases[0]; i++)
             if (strcmp(cases[i].name, words[2]) == 0) {
                 cases[i].act();
+                if (count == 4) A(malloc_trim)(0); /* where a bin takes whatever is freed, it is looked at when it leaves */
                 puts("nobody noticed");
                 return 0;
             }
-    CHECK(0, "usage: %s fill KIND PERCENT | wild CASE", words[0]);
+    CHECK(0, "usage: %s fill KIND PERCENT | wild CASE [trim]", words[0]);
 }
