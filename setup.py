@@ -133,8 +133,8 @@ def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
     layers = sorted(str(p.relative_to(ROOT)) for p in CORE.glob("*") if p.suffix in (".pxd", ".h", ".map"))
     # Without its own module state per interpreter Cython leaves out Py_mod_multiple_interpreters, and interpreters with
-    # a lock of their own (PEP 684) refuse the module. And its classes must be made per interpreter: static ones would be
-    # changed by each interpreter that imports them, with objects of its own allocator.
+    # a lock of their own (PEP 684) refuse the module. And its classes must be made for each of them: a static one would
+    # be changed by every interpreter that imports it, with objects of its own allocator.
     defines: list[tuple[str, str | None]] = [("CYTHON_USE_MODULE_STATE", "1"), ("CYTHON_USE_TYPE_SPECS", "1")]
     for define in os.environ.get("RTMALLOC_DEFINES", "").split():
         name, _, value = define.partition("=")
