@@ -132,16 +132,17 @@ class _Source:
                 return number
         return 1
 
-    def line_of_item(self, key: str, index: int) -> int:
-        """The line of item ``index`` of the array ``key = [...]``."""
-        start = re.search(rf"^\s*{re.escape(key)}\s*=\s*\[", self.text, re.MULTILINE)
+    def line_of_item(self, key: str, index: int, section: str) -> int:
+        """The line of item ``index`` of the array ``key = [...]`` in ``section``."""
+        before = "".join(self.text.splitlines(keepends=True)[: self.line_of(key, section) - 1])
+        start = re.compile(rf"\s*{re.escape(key)}\s*=\s*\[").match(self.text, len(before))
         if start is None:
             return 1
         # Comments are blanked, not cut, so that offsets stay those of the file.
         blanked = re.sub(r"#[^\n]*", lambda m: " " * len(m.group()), self.text)
         items = list(re.finditer(r"[^\s,\]]+", blanked[start.end() :]))
         if index >= len(items):
-            return self.line_of(key)
+            return self.line_of(key, section)
         return self.text.count("\n", 0, start.end() + items[index].start()) + 1
 
     def error(self, line: int, rule: str, detail: str = "") -> TableError:
@@ -244,7 +245,7 @@ def _explicit(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]
         )
     previous = 0
     for index, size in enumerate(sizes):
-        line = source.line_of_item("sizes", index)
+        line = source.line_of_item("sizes", index, "classes")
         if type(size) is not int or size <= 0 or size % GRANULE:
             raise source.error(line, "multiple", f": {size!r}")
         if size <= previous:
@@ -256,7 +257,7 @@ def _explicit(source: _Source, section: dict[str, Any]) -> tuple[list[int], int]
         previous = size
     # Python's and malloc's callers meet the smallest sizes most; a table without them would waste silently.
     if sizes[0] != GRANULE:
-        raise source.error(source.line_of_item("sizes", 0), "first", f", not {sizes[0]}")
+        raise source.error(source.line_of_item("sizes", 0, "classes"), "first", f", not {sizes[0]}")
     linear_max = section.get("linear_max", 256)
     if type(linear_max) is not int or linear_max < GRANULE:
         raise source.error(source.line_of("linear_max", "classes"), "linear_bytes")
@@ -273,7 +274,7 @@ def _check_waste(source: _Source, sizes: list[int], linear_max: int, max_waste: 
         waste = (size - least) / size
         if waste > max_waste:
             raise source.error(
-                source.line_of_item("sizes", index) if explicit else source.line_of("max_waste", "limits"),
+                source.line_of_item("sizes", index, "classes") if explicit else source.line_of("max_waste", "limits"),
                 "waste",
                 f": a request of {least} bytes wastes {waste:.1%} of a {size}-byte block, "
                 f"and max_waste is {max_waste:.1%}",
