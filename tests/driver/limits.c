@@ -138,9 +138,9 @@ static void wild_noncanonical(void) { A(free)(announce((void *)0xdeadbeefdeadbee
 static void wild_mapping(void) {
     A(free)(announce(mmap(NULL, 65536, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
 }
-static void wild_large_first_slice(void) { A(free)(announce((char *)A(malloc)(1 << 20) + 4096)); }
-static void wild_large_middle(void) { A(free)(announce((char *)A(malloc)(1 << 20) + 500000)); }
-static void wild_large_twice(void) { void *p = announce(A(malloc)(1 << 20)); A(free)(p); A(free)(p); }
+static void wild_large_first_slice(void) { A(free)(announce((char *)A(malloc)(700000) + 4096)); }
+static void wild_large_middle(void) { A(free)(announce((char *)A(malloc)(700000) + 350000)); }
+static void wild_large_twice(void) { void *p = announce(A(malloc)(700000)); A(free)(p); A(free)(p); }
 static void *giant(void) { /* grown until it has moved to a mapping of its own, or stays a large block: both count */
     void *p = A(malloc)(1 << 20), *wall;
     size_t size;
@@ -190,9 +190,9 @@ static void wild_realloc_unused(void) {
     uintptr_t p = (uintptr_t)A(malloc)(1 << 20) & ~(uintptr_t)0x1FFFFF;
     sink = A(realloc)(announce((void *)(p + ((uintptr_t)1 << 30))), 100);
 }
-static void wild_realloc_large_middle(void) { sink = A(realloc)(announce((char *)A(malloc)(1 << 20) + 4096), 10); }
+static void wild_realloc_large_middle(void) { sink = A(realloc)(announce((char *)A(malloc)(700000) + 4096), 10); }
 static void wild_realloc_large_freed(void) {
-    void *p = announce(A(malloc)(1 << 20));
+    void *p = announce(A(malloc)(700000));
     A(free)(p);
     sink = A(realloc)(p, 10);
 }
