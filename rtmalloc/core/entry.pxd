@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from cython cimport likely, unlikely
 
 from rtmalloc.core.arena cimport Arena, arena_address, arena_slice_of
-from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64
+from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.attributes cimport (
     cold_pointer, cold_void, fast_pointer, fast_void, inlined_pointer, inlined_void, slow_pointer, slow_void,
 )
@@ -24,7 +24,10 @@ from rtmalloc.core.large cimport (
     large_to_giant, large_zero,
 )
 from rtmalloc.core.options cimport RT_OPTION_remap_kib
-from rtmalloc.core.pagemap cimport BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_find, tag_is_outside, tag_of_slice
+from rtmalloc.core.pagemap cimport (
+    BIN_BYTES, BIN_END, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_find, tag_find_inside, tag_is_outside,
+    tag_of_slice,
+)
 from rtmalloc.core.profile cimport profile_block_bytes, profile_give, profile_note_large
 from rtmalloc.core.platform cimport EINVAL, ENOMEM, rt_get_errno, rt_os_clock_ms, rt_set_errno
 from rtmalloc.core.pressure cimport emergency_flush, pressure_refused
@@ -33,13 +36,15 @@ from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.percpu cimport (
     RT_PERCPU_BEATS, RT_PERCPU_BUILT, RT_PERCPU_DONE, RT_PERCPU_FULL, percpu_serves, rt_percpu_pop, rt_percpu_push,
 )
-from rtmalloc.core.refill cimport cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill
+from rtmalloc.core.refill cimport cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill, heaps_flush
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.sample cimport (
     heap_beat_begin, heap_beat_break, heap_free_chosen, heap_sample_begin, heap_take_fence,
 )
 from rtmalloc.core.scavenge cimport heap_epoch, store_epoch
-from rtmalloc.core.size_class cimport RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_largest, rt_class_size
+from rtmalloc.core.size_class cimport (
+    RT_MAX_SMALL, class_bin_offset, class_of_aligned, class_of_size, rt_class_largest, rt_class_size,
+)
 from rtmalloc.core.span cimport Span
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.thread cimport (
@@ -67,6 +72,7 @@ cdef enum:
     REFILL_ALL = 0xFFFF        # heap_refill: no bound but the bin's
     CALLOC_SINGLE = 2048       # bytes: above it calloc fetches single objects, to know whether they are zero already
     GROWTH_SHIFT = 2           # a large block that realloc moves because it grows gets room for a quarter more
+    FREE_SMALL = -1            # free_special's "a small object, not freed yet"
     SHRINK_KEEP = 64           # bytes: a block of at most so many is not moved to save space
 
 
@@ -404,12 +410,6 @@ cdef inline void cpu_beats(int32_t beats) noexcept nogil:
         cpu_tick()
 
 
-cdef inline void free_large(void* p, uint64_t slice) noexcept nogil:
-    cdef Allocator* a = allocator()
-    if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
-        complain_of_pointer(b"free", p, b"inside a large block, not its start")
-
-
 cdef inline slow_void free_alone(void* p, uint32_t class_) noexcept nogil:
     # Without any heap: one object, straight to its span.
     cdef Allocator* a = allocator()
@@ -420,43 +420,6 @@ cdef inline slow_void free_alone(void* p, uint32_t class_) noexcept nogil:
         complain_of_pointer(b"free", p, b"not the start of a block")
     batch_begin(&batch, s, object_, class_)
     span_put(&a.store, NULL, &batch)
-
-
-cdef inline slow_void free_cpu(void* p) noexcept nogil:
-    # In the arena, but no bin has taken it: there is none of its class here yet, or it is full, or this is a large block.
-    cdef Arena* a = &allocator().store.arena
-    cdef uint64_t slice = arena_slice_of(a, p)
-    cdef uint32_t tag, class_
-    cdef Heap* h
-    cdef int32_t beat
-    if tag_is_outside(a, p):
-        free_outside(p)
-        return
-    tag = tag_of_slice(a, slice)
-    class_ = tag_class(tag)
-    if tag_code(tag) == TAG_LARGE:
-        free_large(p, slice)
-        cpu_beats(REFILL_BEATS)
-        return
-    if tag_code(tag) == TAG_SAMPLED:
-        # Followed by the profile: it came from the heap of a thread without a registration.
-        free_sampled(p)
-        return
-    if tag_code(tag) == 0:
-        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
-    h = cpu_heap_try()
-    if h == NULL:
-        # Somebody has the turn, perhaps while he sleeps: free does not wait.
-        free_alone(p, class_)
-        return
-    cpu_bin_make_room(h, class_)
-    if rt_percpu_push(p, BINS_OFFSET + tag_code(tag)) == RT_PERCPU_FULL:
-        cpu_send_home(h, p, class_)
-    h.beat -= 1
-    beat = h.beat
-    cpu_heap_drop(h)
-    if beat < 0:
-        cpu_tick()
 
 
 cdef inline slow_void free_outside(void* p) noexcept nogil:
@@ -485,39 +448,72 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
     heap_beats(h, 1)
 
 
-cdef inline slow_void free_foreign(void* p) noexcept nogil:
-    # A large block, or a small object that begins a new batch.
+cdef inline int32_t free_special(void* p, uint32_t* tag) noexcept nogil:
+    # What is no small object of a span: it goes back, or is complained of. Returns the beats that this counts for, or
+    # FREE_SMALL with the tag of a small object, which is still there.
     cdef Allocator* a = allocator()
     cdef uint64_t slice = arena_slice_of(&a.store.arena, p)
-    cdef uint32_t tag
+    if tag_is_outside(&a.store.arena, p):
+        free_outside(p)
+        return 0
+    tag[0] = tag_of_slice(&a.store.arena, slice)
+    if tag_code(tag[0]) == TAG_LARGE:
+        if arena_address(&a.store.arena, slice) != p or not large_give(&a.store, <uint32_t>slice):
+            complain_of_pointer(b"free", p, b"inside a large block, not its start")
+        return REFILL_BEATS
+    if tag_code(tag[0]) == TAG_SAMPLED:
+        free_sampled(p)
+        return 0
+    if tag_code(tag[0]) == 0:
+        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
+    return FREE_SMALL
+
+
+cdef inline slow_void free_cpu(void* p) noexcept nogil:
+    # In the arena, but no bin has taken it: there is none of its class here yet, or it is full, or it is no small object.
+    # (One that the profile follows came from the heap of a thread without a registration.)
+    cdef uint32_t tag = 0
+    cdef int32_t beat = free_special(p, &tag)
+    cdef Heap* h
+    if beat != FREE_SMALL:
+        if beat:
+            cpu_beats(beat)
+        return
+    h = cpu_heap_try()
+    if h == NULL:
+        # Somebody has the turn, perhaps while he sleeps: free does not wait.
+        free_alone(p, tag_class(tag))
+        return
+    cpu_bin_make_room(h, tag_class(tag))
+    if rt_percpu_push(p, BINS_OFFSET + tag_code(tag)) == RT_PERCPU_FULL:
+        cpu_send_home(h, p, tag_class(tag))
+    h.beat -= 1
+    beat = h.beat
+    cpu_heap_drop(h)
+    if beat < 0:
+        cpu_tick()
+
+
+cdef inline slow_void free_foreign(void* p) noexcept nogil:
+    # A large block, or a small object that begins a new batch.
+    cdef uint32_t tag = 0
+    cdef int32_t beats = free_special(p, &tag)
     cdef Heap* h = thread_heap()
     cdef uint32_t object_ = 0
     cdef Span* s
-    cdef Batch batch
-    if tag_is_outside(&a.store.arena, p):
-        free_outside(p)
+    if beats != FREE_SMALL:
+        if beats and heap_is_real(h):
+            heap_beats(h, beats)
         return
-    tag = tag_of_slice(&a.store.arena, slice)
-    if tag_code(tag) == TAG_LARGE:
-        free_large(p, slice)
-        if heap_is_real(h):
-            heap_beats(h, REFILL_BEATS)
-        return
-    if tag_code(tag) == TAG_SAMPLED:
-        free_sampled(p)
-        return
-    if tag_code(tag) == 0:
-        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
-    s = object_locate(&a.store.arena, p, &object_)
-    if s == NULL:
-        complain_of_pointer(b"free", p, b"not the start of a block")
     if unlikely(not heap_is_real(h)):
         # A thread that only frees gets a heap too, for its sender's cache and its heartbeat.
         h = <Heap*>thread_heap_open()
         if h == NULL:
-            batch_begin(&batch, s, object_, tag_class(tag))
-            span_put(&a.store, NULL, &batch)
+            free_alone(p, tag_class(tag))
             return
+    s = object_locate(&allocator().store.arena, p, &object_)
+    if s == NULL:
+        complain_of_pointer(b"free", p, b"not the start of a block")
     heap_free_remote(h, p, s, object_, tag_class(tag))
     heap_beats(h, 1)
 
@@ -528,7 +524,7 @@ cdef inline size_t block_bytes(const void* p) noexcept nogil:
     # Usable bytes of the block that begins at `p`, 0 when it is none of ours.
     cdef Arena* a = &allocator().store.arena
     cdef uint32_t tag, code
-    if not tag_find(a, p, &tag) or tag_is_outside(a, p):
+    if not tag_find_inside(a, p, &tag):
         return giant_bytes(&allocator().giants, p)
     code = tag_code(tag)
     if code == TAG_LARGE:
@@ -546,10 +542,11 @@ cdef inline void* rt_calloc "rt_calloc"(size_t count, size_t size) noexcept nogi
     if not rt_multiply(count, size, &bytes):
         rt_set_errno(ENOMEM)
         return NULL
-    if unlikely(not allocator_open() or bytes > rt_class_largest):
-        return malloc_large_aligned(bytes, 1, True)
-    if bytes <= CALLOC_SINGLE:
+    if bytes <= CALLOC_SINGLE and bytes <= rt_class_largest:
+        # (Before start-up the largest class is the build's: what a table that is read makes large, malloc serves.)
         p = rt_malloc(bytes)
+    elif unlikely(not allocator_open() or bytes > rt_class_largest):
+        return malloc_large_aligned(bytes, 1, True)
     elif RT_PERCPU_BUILT and percpu_serves():
         p = malloc_of_cpu(bytes, 1, &zeroed)
     else:
@@ -637,7 +634,7 @@ cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:
     cdef uint32_t tag
     if p == NULL:
         return rt_malloc(bytes)
-    if not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p):
+    if not tag_find_inside(&allocator().store.arena, p, &tag):
         return realloc_outside(p, bytes)
     return realloc_inside(tag, p, bytes)
 
@@ -754,10 +751,7 @@ cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
     cdef Heap* h = heap_or_null()
     if not allocator_open():
         return 0
-    rt_store_relaxed_u32(&a.store.flush_epoch, rt_load_relaxed_u32(&a.store.flush_epoch) + 1)
-    if h != NULL:
-        h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
-        heap_flush(h)
+    heaps_flush(&a.store, h)
     if RT_PERCPU_BUILT:
         cpu_heaps_flush(a)
     transfer_drain(&a.store.transfer, &a.store.arena.pages, True)

@@ -20,7 +20,7 @@ from rtmalloc.core.entry cimport (
     free_inside, free_other, malloc_small, realloc_inside, realloc_nonzero, rt_calloc, rt_malloc,
 )
 from rtmalloc.core.large cimport giant_bytes, giant_give
-from rtmalloc.core.pagemap cimport tag_find, tag_is_outside
+from rtmalloc.core.pagemap cimport tag_find_inside
 from rtmalloc.core.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.thread cimport allocator, rt_tls_is_active
 
@@ -78,7 +78,7 @@ cdef inline void* hook_calloc(int domain, size_t count, size_t bytes) noexcept n
 
 cdef inline inlined_pointer hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
     cdef uint32_t tag
-    if unlikely(not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p)):
+    if unlikely(not tag_find_inside(&allocator().store.arena, p, &tag)):
         # Lists, for one, get their first storage by realloc(NULL).
         return hook_realloc_outside(domain, p, bytes) if p != NULL else hook_malloc(domain, bytes)
     return realloc_inside(tag, p, bytes)
@@ -93,7 +93,7 @@ cdef inline slow_pointer hook_realloc_outside(int domain, void* p, size_t bytes)
 
 cdef inline inlined_void hook_free(int domain, void* p) noexcept nogil:
     cdef uint32_t tag
-    if unlikely(not tag_find(&allocator().store.arena, p, &tag) or tag_is_outside(&allocator().store.arena, p)):
+    if unlikely(not tag_find_inside(&allocator().store.arena, p, &tag)):
         hook_free_outside(domain, p)
         return
     if unlikely(not rt_tls_is_active()):

@@ -106,6 +106,11 @@ cdef inline bint tag_is_outside(const Arena* a, const void* p) noexcept nogil:
     return False
 
 
+cdef inline bint tag_find_inside(const Arena* a, const void* p, uint32_t* tag) noexcept nogil:
+    # The tag of any address; False where it lies outside of the arena, in every variant.
+    return tag_find(a, p, tag) and not tag_is_outside(a, p)
+
+
 cdef inline uint32_t tag_of_slice(const Arena* a, uint64_t slice) noexcept nogil:
     return rt_load_relaxed_u32(tag_place(a, slice))
 

@@ -4,8 +4,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport (
-    rt_add_u64, rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64,
-    rt_swap_if_u64,
+    rt_add_u64, rt_load_acquire_u32, rt_load_relaxed_u64, rt_swap_if_u64,
 )
 from rtmalloc.core.attributes cimport cold_int, cold_void
 from rtmalloc.core.heap cimport Heap
@@ -13,7 +12,7 @@ from rtmalloc.core.lock cimport Lock, lock_drop, lock_take
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of
 from rtmalloc.core.platform cimport rt_os_clock_ms
 from rtmalloc.core.purge cimport Purge, purge_everything, purge_hurry
-from rtmalloc.core.refill cimport heap_flush
+from rtmalloc.core.refill cimport heaps_flush
 from rtmalloc.core.remote cimport heap_evict
 from rtmalloc.core.store cimport Store
 from rtmalloc.core.transfer_cache cimport transfer_drain
@@ -59,10 +58,7 @@ cdef inline cold_int emergency_flush(Store* store, Purge* purge, Pressure* press
     rt_add_u64(&pressure.flushes, 1)
     # Before the flush is asked for: a thread that follows at once finds the purge in a hurry.
     purge_hurry(purge, rt_os_clock_ms() + PRESSURE_HURRY_MS)
-    rt_store_relaxed_u32(&store.flush_epoch, rt_load_relaxed_u32(&store.flush_epoch) + 1)
-    if self != NULL:
-        self.flush_seen = rt_load_relaxed_u32(&store.flush_epoch)
-        heap_flush(self)
+    heaps_flush(store, self)
     for id in range(1, rt_load_acquire_u32(&store.heap_count) + 1):
         if (self == NULL or id != self.id) and mailbox_has_mail(mailbox_of(&store.arena, id)):
             heap_evict(store, self, <Heap*>store.heaps[id])

@@ -25,7 +25,7 @@ from rtmalloc.core.page_heap cimport SLICE_NONE, page_heap_give, page_heap_take
 from rtmalloc.core.pagemap cimport TAG_SAMPLED, tag_set
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_map, rt_os_unmap
 from rtmalloc.core.size_class cimport RT_CLASSES_MOST, RT_SLICE_BYTES, rt_class_size
-from rtmalloc.core.span cimport Span, span_form, span_is_whole
+from rtmalloc.core.span cimport Span, span_form, span_has_free, span_is_whole
 
 cdef enum:
     PROFILE_SMALL = 2049       # buckets: [n] counts requests of 16 * n - 15 to 16 * n bytes (0 bytes: [1])
@@ -94,9 +94,7 @@ cdef inline Span* slab_new(Profile* p, Arena* a, uint32_t class_) noexcept nogil
     s.records = records
     span_form(s, slices, rt_class_size[class_], <uint8_t>class_, False)
     tag_set(a, slice, slices, TAG_SAMPLED)
-    s.own_previous = NULL
-    s.own_next = NULL
-    p.slabs[class_] = s
+    slab_list(p, s)
     return s
 
 
@@ -126,14 +124,6 @@ cdef inline void slab_list(Profile* p, Span* s) noexcept nogil:
     if s.own_next != NULL:
         s.own_next.own_previous = s
     p.slabs[s.class_] = s
-
-
-cdef inline bint slab_is_full(const Span* s) noexcept nogil:
-    cdef uint32_t w
-    for w in range(s.words):
-        if s.bits[w]:
-            return False
-    return True
 
 
 # ---- requests
@@ -167,7 +157,7 @@ cdef inline slow_pointer profile_take(
         w += 1
     object_ = w * 64 + rt_lowest_bit(s.bits[w])
     s.bits[w] &= s.bits[w] - 1
-    if slab_is_full(s):
+    if not span_has_free(s):
         slab_unlist(p, s)
     now = profile_now(p)
     record = &(<ProfileRecord*>s.records)[object_]
@@ -211,7 +201,7 @@ cdef inline slow_int profile_give(Profile* p, Arena* a, void* block) noexcept no
         bucket.live_bytes -= weight * record.bytes
         bucket.life += weight * now
         bucket.byte_life += weight * now * record.bytes
-    full = slab_is_full(s)
+    full = not span_has_free(s)
     s.bits[object_ >> 6] |= bit
     if full:
         slab_list(p, s)

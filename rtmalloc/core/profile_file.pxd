@@ -85,6 +85,17 @@ cdef inline void profile_text_program(ProfileText* t) noexcept nogil:
     profile_text(t, name)
 
 
+cdef inline void profile_write_row(ProfileText* t, bint first, uint64_t key, const uint64_t* values, uint32_t count) noexcept nogil:
+    # [key, value, ...], on a line of its own.
+    cdef uint32_t i
+    profile_text(t, b"\n [" if first else b",\n [")
+    profile_number(t, key)
+    for i in range(count):
+        profile_text(t, b", ")
+        profile_number(t, values[i])
+    profile_text(t, b"]")
+
+
 cdef inline void profile_write_buckets(Profile* p, ProfileText* t) noexcept nogil:
     cdef ProfileBucket bucket
     cdef uint64_t large[3]
@@ -93,36 +104,15 @@ cdef inline void profile_write_buckets(Profile* p, ProfileText* t) noexcept nogi
     profile_text(t, b'"small": [')
     for i in range(1, PROFILE_SMALL):
         if profile_read(p, i, &bucket):
-            profile_text(t, b"\n [" if first else b",\n [")
+            # A bucket is nothing but 64-bit numbers, in the order of the format.
+            profile_write_row(t, first, <uint64_t>i * 16, <const uint64_t*>&bucket, sizeof(bucket) // sizeof(uint64_t))
             first = False
-            profile_number(t, <uint64_t>i * 16)
-            profile_text(t, b", ")
-            profile_number(t, bucket.samples)
-            profile_text(t, b", ")
-            profile_number(t, bucket.requests)
-            profile_text(t, b", ")
-            profile_number(t, bucket.bytes)
-            profile_text(t, b", ")
-            profile_number(t, bucket.live)
-            profile_text(t, b", ")
-            profile_number(t, bucket.live_bytes)
-            profile_text(t, b", ")
-            profile_number(t, bucket.life)
-            profile_text(t, b", ")
-            profile_number(t, bucket.byte_life)
-            profile_text(t, b"]")
     profile_text(t, b'],\n"large": [')
     first = True
     for i in range(PROFILE_LARGE):
         if profile_read_large(p, i, large):
-            profile_text(t, b"\n [" if first else b",\n [")
+            profile_write_row(t, first, large[0], &large[1], 2)
             first = False
-            profile_number(t, large[0])
-            profile_text(t, b", ")
-            profile_number(t, large[1])
-            profile_text(t, b", ")
-            profile_number(t, large[2])
-            profile_text(t, b"]")
     profile_text(t, b"]\n}\n")
 
 

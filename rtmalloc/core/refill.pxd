@@ -3,7 +3,8 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport (
-    rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16, rt_store_relaxed_u64,
+    rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16,
+    rt_store_relaxed_u32, rt_store_relaxed_u64,
 )
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.central cimport Central
@@ -510,3 +511,11 @@ cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
     heap_cover(h, True)
     heap_remote_flush(h)
     mail_read(h.store, h, h.id, False)
+
+
+cdef inline void heaps_flush(Store* store, Heap* self) noexcept nogil:
+    # Have every heap give back what it caches: the caller's (or NULL) at once, the others at their next tick.
+    rt_store_relaxed_u32(&store.flush_epoch, rt_load_relaxed_u32(&store.flush_epoch) + 1)
+    if self != NULL:
+        self.flush_seen = rt_load_relaxed_u32(&store.flush_epoch)
+        heap_flush(self)

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 
 typedef struct { int threads; long operations; uint64_t seed; } Run;
+typedef struct { const char *name; void (*mode)(const Run *); } Mode;
+
+/* The main program: MODE THREADS OPERATIONS SEED. Runs one of `modes` and says so, without the line's end. */
+void modes_run(const Mode *modes, size_t modes_count, int count, char **words);
 
 /* storm.c: random work of many threads */
 void mode_churn(const Run *run);    /* private blocks, hand-over through a shared table, resize, free */

@@ -325,26 +325,15 @@ static void mode_left(const Run *run) {
     } while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < 400);
 }
 
-static const struct { const char *name; void (*mode)(const Run *); } modes[] = {
+static const Mode modes[] = {
     {"signals", mode_signals}, {"migrate", mode_migrate}, {"forks", mode_forks},
     {"steps", mode_steps},     {"unregistered", mode_unregistered}, {"left", mode_left},
 };
 
 int main(int count, char **words) {
-    size_t i;
-    Run run;
-    CHECK(count == 5, "usage: %s MODE THREADS OPERATIONS SEED", words[0]);
     driver_open();
     cpus_find();
-    run.threads = atoi(words[2]);
-    run.operations = atol(words[3]);
-    run.seed = strtoull(words[4], NULL, 0);
-    for (i = 0; i < sizeof modes / sizeof modes[0]; i++)
-        if (strcmp(modes[i].name, words[1]) == 0) {
-            modes[i].mode(&run);
-            printf("%s: %d threads, %ld operations, seed %llu: fine, %ld signals\n", words[1], run.threads, run.operations,
-                   (unsigned long long)run.seed, atomic_load(&signals_seen));
-            return 0;
-        }
-    CHECK(0, "no mode %s", words[1]);
+    modes_run(modes, sizeof modes / sizeof modes[0], count, words);
+    printf(", %ld signals\n", atomic_load(&signals_seen));
+    return 0;
 }

@@ -201,3 +201,20 @@ void mode_freeonly(const Run *run) {
     workers_run(run, freeonly_thread, 0);
     shared_clear(&r);
 }
+
+void modes_run(const Mode *modes, size_t modes_count, int count, char **words) {
+    size_t i;
+    Run run;
+    CHECK(count == 5, "usage: %s MODE THREADS OPERATIONS SEED", words[0]);
+    run.threads = atoi(words[2]);
+    run.operations = atol(words[3]);
+    run.seed = strtoull(words[4], NULL, 0);
+    for (i = 0; i < modes_count; i++)
+        if (strcmp(modes[i].name, words[1]) == 0) {
+            modes[i].mode(&run);
+            printf("%s: %d threads, %ld operations, seed %llu: fine", words[1], run.threads, run.operations,
+                   (unsigned long long)run.seed);
+            return;
+        }
+    CHECK(0, "no mode %s", words[1]);
+}
