@@ -29,6 +29,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(page_return_ms, 250, -1, 3600000, "ms", "empty pages of spans nobody draws from go back after so long; -1 never") \
     X(background_thread, 0, 0, 1, "", "1: a thread of our own purges when the program calls us no more")                \
     X(huge_pages, 0, -1, 1, "", "-1: never; 0: where full segments grow in a row; 1: for every new segment")            \
+    X(huge_page_us, 1000, 0, 1000000, "us", "a huge page that takes longer makes the dense rule pause; 0: no limit")     \
     X(populate_kib, 0, 0, 2048, "KiB", "of each segment that grows behind full ones, made resident by one system call")  \
     X(pressure, 1, 0, 1, "", "1: the background thread flushes everything when the kernel says that memory is short")  \
     X(pressure_stall_ms, 150, 1, 2000, "ms", "stalled for memory so long within 2 s is pressure")                       \

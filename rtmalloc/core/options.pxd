@@ -22,6 +22,7 @@ cdef extern from "options.h" nogil:
         RT_OPTION_muzzy_decay_ms
         RT_OPTION_background_thread
         RT_OPTION_huge_pages
+        RT_OPTION_huge_page_us
         RT_OPTION_populate_kib
         RT_OPTION_pressure
         RT_OPTION_pressure_stall_ms

@@ -222,6 +222,13 @@ static inline size_t rt_os_address_space_limit(void) {
     return limit.rlim_cur;
 }
 
+/* Microseconds of a monotonic clock. */
+static inline uint64_t rt_os_clock_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 /* Milliseconds of a monotonic clock of about 4 ms grain: a few ns, no system call. */
 static inline uint64_t rt_os_clock_ms(void) {
     struct timespec t;
