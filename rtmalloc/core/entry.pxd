@@ -36,7 +36,7 @@ from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.percpu cimport (
     RT_PERCPU_BEATS, RT_PERCPU_BUILT, RT_PERCPU_DONE, RT_PERCPU_FULL, percpu_serves, rt_percpu_pop, rt_percpu_push,
 )
-from rtmalloc.core.refill cimport cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill, heaps_flush
+from rtmalloc.core.refill cimport bin_close, bin_is_useless, cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill, heaps_flush
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.sample cimport (
     heap_beat_begin, heap_beat_break, heap_free_chosen, heap_sample_begin, heap_take_fence,
@@ -361,7 +361,7 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
     else:
         h = NULL
     for attempt in range(2):
-        p = large_take(&a.store, bytes, alignment)
+        p = large_take(&a.store, &a.purge, bytes, alignment)
         if p != NULL:
             if zero:
                 large_zero(&a.store, <uint32_t>arena_slice_of(&a.store.arena, p), bytes)
@@ -400,6 +400,8 @@ cdef inline slow_void free_full(void* p, Bin* b) noexcept nogil:
         return
     if not batch_takes(&h.sources[class_].excess, p):
         heap_free_excess(h, p, class_)
+        if bin_is_useless(h, class_):
+            bin_close(h, class_)
     heap_beats(h, 1)
 
 
@@ -598,7 +600,7 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
                 return q
         if bytes > before:
             # It grows, and not for the first time: with some room behind it the next steps need no copy.
-            q = realloc_move_to(large_take(&a.store, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
+            q = realloc_move_to(large_take(&a.store, &a.purge, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
             if q != NULL:
                 return q
     return realloc_move(p, before, bytes)

@@ -48,6 +48,7 @@ cdef struct Source:
     uint16_t low               # fewest objects the bin held when the epoch looked
     uint16_t limit             # most objects that the options let the bin hold; 0 = to be worked out
     bint dry                   # the last refill has left no own span with free objects
+    uint32_t overflows         # objects that `excess` has sent home since the bin's last refill
     Batch excess               # freed objects on their way to their span
     void* fence                # the object at which the bin looks empty, for the profile's sake (sample.pxd), or NULL
 

@@ -13,6 +13,7 @@ from rtmalloc.core.page_heap cimport (
 )
 from rtmalloc.core.pagemap cimport TAG_LARGE, tag_place
 from rtmalloc.core.platform cimport rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_name, rt_os_remap, rt_os_unmap
+from rtmalloc.core.purge cimport Purge, purge_for_peak
 from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.span cimport Span
@@ -30,18 +31,21 @@ cdef inline uint32_t slices_of(size_t bytes) noexcept nogil:
 
 # ---- runs of slices
 
-cdef inline slow_pointer large_take(Store* store, size_t bytes, size_t alignment) noexcept nogil:
+cdef inline slow_pointer large_take(Store* store, Purge* purge, size_t bytes, size_t alignment) noexcept nogil:
     # A block of at least `bytes` in the arena at a multiple of `alignment` (a power of two), or NULL.
     cdef Arena* a = &store.arena
     cdef uint32_t slices, slice
     cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
+    cdef uint64_t rose = 0
     cdef Span* s
     if bytes > (a.slice_limit << RT_SLICE_SHIFT) or alignment > (a.slice_limit << RT_SLICE_SHIFT):
         return NULL
     slices = slices_of(bytes)
-    slice = page_heap_take_aligned(&a.pages, slices, step)
+    slice = page_heap_take_aligned(&a.pages, slices, step, &rose)
     if slice == SLICE_NONE:
         return NULL
+    if rose:
+        purge_for_peak(store, purge, rose)
     s = &a.spans[slice]
     s.base = arena_address(a, slice)
     s.slices = slices

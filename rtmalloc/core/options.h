@@ -10,10 +10,10 @@ extern char **environ;
 static inline int rt_environment_is_ready(void) { return environ != NULL; }
 
 #define RT_OPTIONS(X)                                                                                                  \
-    X(thread_kib, 1024, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
+    X(thread_kib, 4096, 0, 1048576, "KiB", "free objects that one thread may keep in its bins")                        \
     X(total_kib, 16384, 0, 67108864, "KiB", "free objects that all threads together may keep in their bins")          \
     X(thread_least_kib, 128, 0, 1048576, "KiB", "of it, what a thread may have even when total_kib is used up")          \
-    X(bin_max, 256, 0, 65535, "objects", "objects that one bin may hold; 0 sends every free straight to its span")     \
+    X(bin_max, 1024, 0, 65535, "objects", "objects that one bin may hold; 0 sends every free straight to its span")     \
     X(bin_kib, 64, 1, 1048576, "KiB", "bytes that one bin may hold (but at least two objects)")                       \
     X(slow_start_bytes, 4096, 0, 1048576, "bytes", "first capacity of a bin; it doubles with each refill; the most is no slow start") \
     X(refill_percent, 50, 1, 100, "%", "part of a bin's capacity that a refill fetches")                              \
@@ -26,6 +26,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(python, 1, 0, 1, "", "1: preloaded into CPython, take its three allocator domains before it starts")            \
     X(stats_at_exit, 0, 0, 1, "", "1: print the counters to stderr when the process exits")                          \
     X(purge_adaptive, 1, 0, 1, "", "1: the delay grows (16-fold at most) while purged memory is wanted back soon")     \
+    X(spare_percent, 0, 0, 100, "%", "of memory in use: free memory kept although a large block raises the peak; it adapts up to 20") \
     X(page_return_ms, 250, -1, 3600000, "ms", "empty pages of spans nobody draws from go back after so long; -1 never") \
     X(background_thread, 0, 0, 1, "", "1: a thread of our own purges when the program calls us no more")                \
     X(huge_pages, 0, -1, 1, "", "-1: never; 0: where full segments grow in a row; 1: for every new segment")            \

@@ -27,6 +27,7 @@ cdef extern from "options.h" nogil:
         RT_OPTION_pressure
         RT_OPTION_pressure_stall_ms
         RT_OPTION_purge_adaptive
+        RT_OPTION_spare_percent
         RT_OPTION_page_return_ms
         RT_OPTION_python
         RT_OPTION_stats_at_exit

@@ -61,8 +61,8 @@ cdef struct PageHeap:
     const int64_t* address_order  # the option: 0 looks for a run where the last one was taken or given; NULL as if 1
     uint32_t recent            # that segment
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
-    uint64_t peak_slices       # the most of them at any time
     uint64_t dirty_slices      # free and dirty
+    uint64_t peak_slices       # the most of used and dirty ones together (purge_for_peak lowers it)
     uint64_t unmapped          # idle segments given up
     uint64_t wanted_back       # slices taken after they had been purged
     # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
@@ -142,8 +142,8 @@ cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t m
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
     rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
-    if ph.used_slices > ph.peak_slices:
-        ph.peak_slices = ph.used_slices
+    if ph.used_slices + ph.dirty_slices > ph.peak_slices:
+        ph.peak_slices = ph.used_slices + ph.dirty_slices
 
 
 cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t count) noexcept nogil:
@@ -406,15 +406,17 @@ cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil
     return slice
 
 
-cdef inline uint32_t page_heap_take_aligned(PageHeap* ph, uint32_t count, uint32_t alignment) noexcept nogil:
-    # A run of `count` slices whose address is a multiple of `alignment` (a power of two) slices. Takes a longer run and
-    # gives its ends back untouched.
-    cdef uint32_t slice, first, misfit
-    cdef uint64_t number
-    if alignment <= 1:
-        return page_heap_take(ph, count)
-    slice = SLICE_NONE
+cdef inline uint32_t page_heap_take_aligned(
+    PageHeap* ph, uint32_t count, uint32_t alignment, uint64_t* rose
+) noexcept nogil:
+    # A run of `count` slices whose address is a multiple of `alignment` (a power of two, at least 1) slices. Takes a longer
+    # run and gives its ends back untouched. `rose` tells by how many slices it raised the peak.
+    cdef uint32_t first, misfit
+    cdef uint64_t number, before
+    cdef uint32_t slice = SLICE_NONE
     lock_take(&ph.lock)
+    before = ph.peak_slices
+    # (The ends count for a moment, too: an aligned block is a rare one.)
     if count + alignment - 1 >= count and page_heap_take_locked(ph, count + alignment - 1, &slice):
         number = (<uint64_t><size_t>ph.base >> RT_SLICE_SHIFT) + slice
         misfit = <uint32_t>((alignment - (number & (alignment - 1))) & (alignment - 1))
@@ -424,10 +426,20 @@ cdef inline uint32_t page_heap_take_aligned(PageHeap* ph, uint32_t count, uint32
         slice = first
     else:
         slice = SLICE_NONE
+    rose[0] = ph.peak_slices - before
     lock_drop(&ph.lock)
     if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
         return SLICE_NONE
     return slice
+
+
+cdef inline void page_heap_lower_peak(PageHeap* ph, uint64_t slices) noexcept nogil:
+    # So many dirty slices went back when the peak had just been raised.
+    lock_take(&ph.lock)
+    ph.peak_slices -= slices if slices < ph.peak_slices else ph.peak_slices
+    if ph.peak_slices < ph.used_slices + ph.dirty_slices:
+        ph.peak_slices = ph.used_slices + ph.dirty_slices
+    lock_drop(&ph.lock)
 
 
 cdef inline void page_heap_give(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:

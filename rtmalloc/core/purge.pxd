@@ -8,14 +8,18 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport arena_address
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64
-from rtmalloc.core.attributes cimport cold_int
-from rtmalloc.core.bitmap cimport mask_run, rt_count_bits, rt_lowest_bit, run_length
+from rtmalloc.core.attributes cimport cold_int, slow_void
+from rtmalloc.core.bitmap cimport mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_length
 from rtmalloc.core.heap cimport Heap
 from rtmalloc.core.lock cimport Lock, lock_drop, lock_take, lock_try
 from rtmalloc.core.options cimport (
     RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms, RT_OPTION_page_return_ms, RT_OPTION_purge_adaptive,
+    RT_OPTION_spare_percent,
 )
-from rtmalloc.core.page_heap cimport PageHeap, page_heap_note, page_heap_opened, page_heap_split_huge, page_heap_unmap_idle
+from rtmalloc.core.page_heap cimport (
+    SUMMARY_DIRTY, PageHeap, page_heap_lower_peak, page_heap_note, page_heap_opened, page_heap_split_huge,
+    page_heap_summary, page_heap_unmap_idle,
+)
 from rtmalloc.core.page_return cimport PageReturn, span_return
 from rtmalloc.core.platform cimport rt_os_clock_ms, rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.segment cimport SEGMENT_SLICES, Segment, segment_decay
@@ -32,6 +36,8 @@ cdef enum:
     PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
     PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
     PURGE_HURRY_PASS = 50      # ms between two passes in a hurry
+    PEAK_LEVEL = 2             # runs of at least 4 slices are worth a system call when the peak rises
+    SPARE_PERCENT_MOST = 20    # how far spare_percent adapts
     PURGE_REGRET = 1048576     # bytes wanted back in one pass that are worth reacting to
     QUIET_NEVER = 0xFFFFFFFF   # no page return inside spans
 
@@ -46,6 +52,9 @@ cdef struct Purge:
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
     uint64_t given_before      # bytes given back until the last pass, and ...
     uint64_t wanted_before     # ... bytes wanted back until then
+    uint32_t spare_percent     # of the slices in use may be dirty although the peak rises
+    uint64_t peak_slices       # slices that went back for the peak's sake the last time ...
+    uint64_t peak_wanted       # ... and how many had been wanted back by then
     uint64_t calls             # madvise calls for slices
     uint64_t slices            # slices given back
     PageReturn spans           # pages inside spans
@@ -214,6 +223,62 @@ cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now
         return
     if now >= purge.pass_at or purge.cursor < page_heap_opened(&store.arena.pages):
         purge_work(store, purge, self, now)
+    lock_drop(&purge.lock)
+
+
+cdef inline uint64_t purge_spared(Store* store, Purge* purge) noexcept nogil:
+    # How many dirty slices may stay although the peak rises. Under the purge lock. More while half of what went back for the
+    # peak's sake is wanted again at once: the program's large blocks come and go, and each time would cost it the faults.
+    cdef uint64_t wanted = rt_load_relaxed_u64(&store.arena.pages.wanted_back)
+    cdef uint32_t least = <uint32_t>store.options.value[RT_OPTION_spare_percent]
+    if purge.peak_slices and (wanted - purge.peak_wanted) * 2 > purge.peak_slices:
+        purge.spare_percent += 1
+    elif purge.spare_percent:
+        purge.spare_percent -= 1
+    if purge.spare_percent > SPARE_PERCENT_MOST:
+        purge.spare_percent = SPARE_PERCENT_MOST
+    if purge.spare_percent < least:
+        purge.spare_percent = least
+    purge.peak_slices = 0
+    purge.peak_wanted = wanted
+    return store.arena.pages.used_slices * purge.spare_percent // 100
+
+
+cdef inline uint64_t purge_highest(Store* store, Purge* purge, uint64_t slices) noexcept nogil:
+    # Under the purge lock: give back at least `slices` dirty slices, or all that lie in long runs. The highest segments
+    # first: what lies low is used again first. Returns how many it were.
+    cdef PageHeap* ph = &store.arena.pages
+    cdef uint64_t before = purge.slices
+    cdef uint64_t muzzy = 0
+    cdef uint64_t due, word
+    cdef uint32_t s
+    cdef uint32_t w = (page_heap_opened(ph) + 63) // 64
+    while w and purge.slices - before < slices:
+        w -= 1
+        word = rt_load_relaxed_u64(page_heap_summary(ph, SUMMARY_DIRTY, PEAK_LEVEL, w))
+        while word and purge.slices - before < slices:
+            s = w * 64 + rt_highest_bit(word)
+            word &= ~(<uint64_t>1 << (s & 63))
+            due = purge_due(ph, s, True, False, &muzzy)
+            if due:
+                purge_mask(store, purge, s, due, False)
+    return purge.slices - before
+
+
+cdef inline slow_void purge_for_peak(Store* store, Purge* purge, uint64_t rose) noexcept nogil:
+    # A large block has taken memory that was not resident, and so raised the peak by `rose` slices. Free memory that is
+    # kept for nothing but speed is no reason for a new peak: as much of it goes back, beyond what is spared.
+    cdef PageHeap* ph = &store.arena.pages
+    cdef uint64_t dirty = ph.dirty_slices   # (read without its lock: it tells how much, not what)
+    cdef uint64_t spared
+    if dirty == 0 or store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, 0):
+        return
+    if not lock_try(&purge.lock):
+        return
+    spared = purge_spared(store, purge)
+    if dirty > spared:
+        purge.peak_slices = purge_highest(store, purge, rose if rose < dirty - spared else dirty - spared)
+        page_heap_lower_peak(ph, purge.peak_slices)
     lock_drop(&purge.lock)
 
 

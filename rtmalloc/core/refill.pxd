@@ -48,6 +48,8 @@ cdef enum:
     SCOUT_HEAPS = 8            # mailboxes looked into before a new span is formed
     EXCESS_ALONE = 4096        # bytes: objects so large go home one by one, for a word of them would hold up to 2 MiB
     STEAL_BYTES = 2048         # how much a bin grows at the cost of others
+    OVERFLOWS = 4              # times what a bin holds: so many objects that it did not take, without a refill
+    FRESH_BYTES = 4096         # drawn at a time where that makes pages resident: a fault costs more than another refill
     POLL_SPANS = 8             # own spans that a refill looks at where no mail tells which
 
 
@@ -189,6 +191,18 @@ cdef inline void span_note_drawn(Heap* h, Span* s) noexcept nogil:
         rt_add_u64(&h.store.returns_wanted, rt_count_bits(returned) * h.store.arena.page_bytes)
 
 
+cdef inline uint32_t span_draw_most(const Span* s, uint32_t wanted) noexcept nogil:
+    # How many objects to draw when `wanted` would be welcome. To link an object is to touch it, and its page then stays,
+    # whether the object is asked for or not: pages that are not there are drawn as the program asks for them.
+    cdef uint32_t most
+    if s.fresh >= s.objects and not rt_load_relaxed_u64(&s.returned):
+        return wanted
+    most = FRESH_BYTES // s.size
+    if most == 0:
+        most = 1
+    return most if most < wanted else wanted
+
+
 cdef inline uint32_t span_draw(
     Heap* h, Span* s, Source* source, uint32_t wanted, void*** tail, void** first, bint* zeroed
 ) noexcept nogil:
@@ -240,6 +254,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
     elif s != NULL:
         h.counters.refill_current += 1
     if s != NULL:
+        wanted = span_draw_most(s, wanted)
         got = span_draw(h, s, source, wanted, tail, first, &h.last_zeroed)
     while got < wanted and visits < REFILL_VISITS:
         if s != NULL:
@@ -253,6 +268,7 @@ cdef inline uint32_t heap_draw(Heap* h, uint32_t class_, uint32_t wanted, void**
         s = heap_span_next(h, source, class_)
         if s == NULL:
             break
+        wanted = got + span_draw_most(s, wanted - got)
         got += span_draw(h, s, source, wanted - got, tail, first, &h.last_zeroed)
         if got:
             visits += 1
@@ -288,6 +304,7 @@ cdef inline uint32_t central_draw(Heap* h, uint32_t class_, uint32_t wanted, voi
             central_list(store, s, class_)
             h.counters.refill_new += 1
         source.word = 0
+        wanted = got + span_draw_most(s, wanted - got)
         drawn = span_draw(h, s, source, wanted - got, tail, first, &h.last_zeroed)
         got += drawn
         visits += drawn != 0
@@ -317,6 +334,7 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uin
         heap_sweep(h, POLL_SPANS)
     if b.refills < 255:
         b.refills += 1
+    source.overflows = 0
     bin_grow(h, class_)
     wanted = <uint32_t>(b.max_length * h.store.options.value[RT_OPTION_refill_percent] // 100)
     if wanted > most:
@@ -347,9 +365,11 @@ cdef inline slow_pointer heap_refill(Heap* h, uint32_t class_, size_t bytes, uin
 
 cdef inline slow_void heap_excess_flush(Heap* h, Source* source) noexcept nogil:
     cdef Batch batch = source.excess
+    cdef uint32_t count = rt_count_bits(batch.mask)
     batch_clear(&source.excess)
     h.counters.excess_batches += 1
-    h.counters.excess_frees += rt_count_bits(batch.mask)
+    h.counters.excess_frees += count
+    source.overflows += count
     span_put(h.store, h, &batch)
 
 
@@ -500,13 +520,24 @@ cdef inline void bin_flush(Heap* h, uint32_t class_, int32_t keep) noexcept nogi
         heap_excess_flush(h, source)
 
 
+cdef inline slow_void bin_close(Heap* h, uint32_t class_) noexcept nogil:
+    # Give back all of a bin, objects and capacity: its next refill is a slow start.
+    bin_flush(h, class_, 0)
+    if h.bins[class_].max_length:
+        bin_resize(h, class_, -<int32_t>h.bins[class_].max_length)
+
+
+cdef inline bint bin_is_useless(const Heap* h, uint32_t class_) noexcept nogil:
+    # A thread that frees many times more than the bin holds, and asks for nothing: what lies in it may be the last objects
+    # of many spans, of a thread that is about to sleep.
+    return h.sources[class_].overflows > OVERFLOWS * <uint32_t>h.bins[class_].max_length and h.bins[class_].max_length != 0
+
+
 cdef inline slow_void heap_flush(Heap* h) noexcept nogil:
     # Give back every object that the heap holds in bins and caches, and look at the mail.
     cdef uint32_t c
     for c in range(1, rt_class_count):
-        bin_flush(h, c, 0)
-        if h.bins[c].max_length:
-            bin_resize(h, c, -<int32_t>h.bins[c].max_length)
+        bin_close(h, c)
     # It is granted nothing any more; this clears what was taken off its account.
     heap_cover(h, True)
     heap_remote_flush(h)

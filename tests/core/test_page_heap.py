@@ -6,6 +6,7 @@ the lowest free one, then one across segments, then growth), coalescing, and wha
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,23 @@ class Model:
     def used(self) -> int:
         return sum(not s.free for s in self.slices)
 
+    @property
+    def dirty(self) -> int:
+        return sum(s.free and s.dirty for s in self.slices)
+
+    def purge_for_peak(self, rose: int, spare_percent: int) -> None:
+        """The highest segments with four dirty slices in a row give back all their dirty ones, until it is enough."""
+        wanted = min(rose, self.dirty - self.used * spare_percent // 100)
+        gone = 0
+        for first in range(len(self.slices) - SEGMENT, -1, -SEGMENT):
+            text = self.free_map(dirty_only=True)[first : first + SEGMENT]
+            if gone < wanted and "1111" in text:
+                gone += text.count("1")
+                for s in self.slices[first : first + SEGMENT]:
+                    if s.free:
+                        s.dirty = s.old = s.muzzy = False
+        self.peak = max(self.peak - gone, self.used + self.dirty)
+
     def find(self, count: int) -> int | None:
         """Where the next run of ``count`` slices must come from; grows the arena if it has to."""
         if count <= SEGMENT:
@@ -85,7 +103,7 @@ class Model:
         for s in self.slices[first : first + count]:
             assert s.free
             s.free = s.old = s.muzzy = False
-        self.peak = max(self.peak, self.used)
+        self.peak = max(self.peak, self.used + self.dirty)
 
     def give(self, first: int, count: int, untouched: bool = False) -> None:
         for s in self.slices[first : first + count]:
@@ -178,6 +196,22 @@ class PageHeapMachine(RuleBasedStateMachine):
         if first is not None:
             self.took(first, count)
 
+    @rule(count=counts)
+    def take_large(self, count: int) -> None:
+        expected = self.model.find(count)
+        peak, dirty = self.model.peak, self.model.dirty
+        first, rose = self.heap.take_large(count)
+        assert first == expected
+        if expected is None:
+            return
+        self.model.mark_taken(expected, count)
+        assert rose == self.model.peak - peak
+        if rose and self.model.dirty:
+            assert 0 <= self.heap.spare_percent <= 20
+            self.model.purge_for_peak(rose, self.heap.spare_percent)
+            assert self.model.peak <= max(peak + rose, self.model.used + dirty)
+        self.took(expected, count)
+
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def give(self, data: st.DataObject) -> None:
@@ -223,7 +257,7 @@ class PageHeapMachine(RuleBasedStateMachine):
         assert opened * SEGMENT == len(slices)
         assert used == self.model.used == sum(count for _, count in self.runs)
         assert peak == self.model.peak
-        assert dirty == sum(s.free and s.dirty for s in slices)
+        assert dirty == self.model.dirty
         for number in range(opened):
             free, dirty_word, old, muzzy = self.heap.segment(number)  # asks segment_is_valid as well
             segment = slices[number * SEGMENT : (number + 1) * SEGMENT]
@@ -273,6 +307,38 @@ def test_page_heap() -> None:
 @pytest.mark.soak
 def test_page_heap_soak() -> None:
     machine_run(examples=3000, steps=200)
+
+
+def test_a_growing_block_does_not_leave_its_past_behind() -> None:
+    # A block that is moved each time it grows: what it leaves behind goes back when the next copy raises the peak.
+    heap = probe_load().Pages(40)
+    run, length = heap.take_large(8)[0], 8
+    while length < 512:
+        longer = heap.take_large(2 * length)[0]
+        heap.give(run, length)
+        run, length = longer, 2 * length
+    _, used, peak, dirty = heap.counters
+    assert (used, dirty) == (512, 256), "the last copy's past may stay"
+    assert peak <= 512 + 256 + 64
+    assert heap.spare_percent == 0
+
+
+def test_what_is_wanted_again_is_spared() -> None:
+    # Blocks of changing lengths come and go between others that stay: free memory that is given back for one of them is
+    # taken by the next.
+    heap = probe_load().Pages(200)
+    chance = random.Random(1)
+    blocks: list[tuple[int, int]] = []
+    most = 0
+    for _ in range(2000):
+        if len(blocks) == 20:
+            heap.give(*blocks.pop(chance.randrange(20)))
+        count = chance.randint(16, 512)
+        blocks.append((heap.take_large(count)[0], count))
+        most = max(most, heap.spare_percent)
+    assert 0 < most <= 20
+    _, used, peak, dirty = heap.counters
+    assert used + dirty <= peak
 
 
 def test_near_misses() -> None:

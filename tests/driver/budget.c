@@ -15,14 +15,20 @@ static void sleep_ms(long ms) {
     nanosleep(&t, NULL);
 }
 
-/* Many sizes, over and over: bins grow to what the budgets allow. */
+static __thread Block blocks[BLOCKS];
+
+/* Many sizes, one block for another: bins grow to what the budgets allow, and stay. (A thread that frees all it has at
+ * once gives its bins back.) */
 static void work(Random *r, int rounds) {
-    static __thread Block blocks[BLOCKS];
-    int i;
-    while (rounds--) {
-        for (i = 0; i < BLOCKS; i++) block_new_by(&blocks[i], r, 0, 16 + random_below(r, 2000), 16);
-        for (i = 0; i < BLOCKS; i++) block_free(&blocks[i], r);
-    }
+    while (rounds--)
+        for (int i = 0; i < BLOCKS; i++) {
+            if (blocks[i].p) block_free(&blocks[i], r);
+            block_new_by(&blocks[i], r, 0, 16 + random_below(r, 2000), 16);
+        }
+}
+
+static void work_end(Random *r) {
+    for (int i = 0; i < BLOCKS; i++) block_free(&blocks[i], r);
 }
 
 static void *sleeper(void *argument) {
@@ -34,6 +40,7 @@ static void *sleeper(void *argument) {
     while (!awake) pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
     work(&r, 20);
+    work_end(&r);
     return NULL;
 }
 
@@ -51,6 +58,7 @@ int main(int count, char **words) {
     }
     /* They sleep. The budgets come back an epoch at a time. */
     for (i = 0; i < 60; i++) work(&r, 1), sleep_ms(5);
+    work_end(&r);
     if (getenv("BUDGET_EXIT")) {
         /* In the middle: how the account stands is printed at exit. */
         puts("fine");

@@ -15,7 +15,7 @@ from rtmalloc.core.page_heap cimport (
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
-from rtmalloc.core.purge cimport QUIET_NEVER, Purge, purge_segment
+from rtmalloc.core.purge cimport QUIET_NEVER, Purge, purge_for_peak, purge_segment
 from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
 from rtmalloc.core.segment cimport Segment
 from rtmalloc.core.table_file cimport TableError, table_parse
@@ -130,8 +130,17 @@ cdef class Pages:
         return None if slice == SLICE_NONE else slice
 
     def take_aligned(self, uint32_t count, uint32_t alignment):
-        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, alignment)
+        cdef uint64_t rose = 0
+        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, alignment, &rose)
         return None if slice == SLICE_NONE else slice
+
+    def take_large(self, uint32_t count):
+        """As a large block: a new peak is met by giving dirty slices back. The run's first slice, and the rise."""
+        cdef uint64_t rose = 0
+        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, 1, &rose)
+        if slice != SLICE_NONE and rose:
+            purge_for_peak(self.store, &self.purge, rose)
+        return None if slice == SLICE_NONE else slice, rose
 
     def give(self, uint32_t slice, uint32_t count):
         page_heap_give(self.pages(), slice, count)
@@ -169,8 +178,13 @@ cdef class Pages:
         return <size_t>self.store.arena.base
 
     @property
+    def spare_percent(self):
+        """Of the used slices, how many may be dirty although the peak rises."""
+        return self.purge.spare_percent
+
+    @property
     def counters(self):
-        """Opened segments, used slices, the most of them, dirty free slices."""
+        """Opened segments, used slices, the most of used and dirty ones, dirty free slices."""
         cdef PageHeap* ph = self.pages()
         return ph.opened, ph.used_slices, ph.peak_slices, ph.dirty_slices
 
