@@ -9,7 +9,7 @@ from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.bitmap cimport mask_run, rt_lowest_bit, run_length
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.page_heap cimport (
-    SLICE_NONE, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_take_aligned,
+    SLICE_NONE, Rise, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_take_aligned,
 )
 from rtmalloc.core.pagemap cimport TAG_LARGE, tag_place
 from rtmalloc.core.platform cimport rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_name, rt_os_remap, rt_os_unmap
@@ -36,16 +36,16 @@ cdef inline slow_pointer large_take(Store* store, Purge* purge, size_t bytes, si
     cdef Arena* a = &store.arena
     cdef uint32_t slices, slice
     cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
-    cdef uint64_t rose = 0
+    cdef Rise rise
     cdef Span* s
     if bytes > (a.slice_limit << RT_SLICE_SHIFT) or alignment > (a.slice_limit << RT_SLICE_SHIFT):
         return NULL
     slices = slices_of(bytes)
-    slice = page_heap_take_aligned(&a.pages, slices, step, &rose)
+    slice = page_heap_take_aligned(&a.pages, slices, step, &rise)
     if slice == SLICE_NONE:
         return NULL
-    if rose:
-        purge_for_peak(store, purge, rose)
+    if rise.slices and rise.dirty_slices:
+        purge_for_peak(store, purge, &rise)
     s = &a.spans[slice]
     s.base = arena_address(a, slice)
     s.slices = slices

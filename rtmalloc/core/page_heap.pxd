@@ -68,6 +68,13 @@ cdef struct PageHeap:
     # used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
 
 
+cdef struct Rise:
+    # What taking a run has done to the peak.
+    uint64_t slices            # by how many it rose
+    uint64_t used_slices       # the counters afterwards
+    uint64_t dirty_slices
+
+
 cdef inline size_t page_heap_summary_bytes(uint32_t limit) noexcept nogil:
     # Bytes of zeroed memory that page_heap_open wants for its summaries.
     return 2 * RUN_LEVELS * ((limit + 63) // 64) * sizeof(uint64_t)
@@ -407,10 +414,10 @@ cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil
 
 
 cdef inline uint32_t page_heap_take_aligned(
-    PageHeap* ph, uint32_t count, uint32_t alignment, uint64_t* rose
+    PageHeap* ph, uint32_t count, uint32_t alignment, Rise* rise
 ) noexcept nogil:
     # A run of `count` slices whose address is a multiple of `alignment` (a power of two, at least 1) slices. Takes a longer
-    # run and gives its ends back untouched. `rose` tells by how many slices it raised the peak.
+    # run and gives its ends back untouched. `rise` tells what that meant for the peak.
     cdef uint32_t first, misfit
     cdef uint64_t number, before
     cdef uint32_t slice = SLICE_NONE
@@ -426,7 +433,9 @@ cdef inline uint32_t page_heap_take_aligned(
         slice = first
     else:
         slice = SLICE_NONE
-    rose[0] = ph.peak_slices - before
+    rise.slices = ph.peak_slices - before
+    rise.used_slices = ph.used_slices
+    rise.dirty_slices = ph.dirty_slices
     lock_drop(&ph.lock)
     if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
         return SLICE_NONE

@@ -17,7 +17,7 @@ from rtmalloc.core.options cimport (
     RT_OPTION_spare_percent,
 )
 from rtmalloc.core.page_heap cimport (
-    SUMMARY_DIRTY, PageHeap, page_heap_lower_peak, page_heap_note, page_heap_opened, page_heap_split_huge,
+    SUMMARY_DIRTY, PageHeap, Rise, page_heap_lower_peak, page_heap_note, page_heap_opened, page_heap_split_huge,
     page_heap_summary, page_heap_unmap_idle,
 )
 from rtmalloc.core.page_return cimport PageReturn, span_return
@@ -226,9 +226,10 @@ cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now
     lock_drop(&purge.lock)
 
 
-cdef inline uint64_t purge_spared(Store* store, Purge* purge) noexcept nogil:
-    # How many dirty slices may stay although the peak rises. Under the purge lock. More while half of what went back for the
-    # peak's sake is wanted again at once: the program's large blocks come and go, and each time would cost it the faults.
+cdef inline uint32_t purge_spare_percent(Store* store, Purge* purge) noexcept nogil:
+    # How much may stay dirty although the peak rises, in percent of what is in use. Under the purge lock. More while half of
+    # what went back for the peak's sake is wanted again at once: the program's large blocks come and go, and each time would
+    # cost it the faults.
     cdef uint64_t wanted = rt_load_relaxed_u64(&store.arena.pages.wanted_back)
     cdef uint32_t least = <uint32_t>store.options.value[RT_OPTION_spare_percent]
     if purge.peak_slices and (wanted - purge.peak_wanted) * 2 > purge.peak_slices:
@@ -241,7 +242,7 @@ cdef inline uint64_t purge_spared(Store* store, Purge* purge) noexcept nogil:
         purge.spare_percent = least
     purge.peak_slices = 0
     purge.peak_wanted = wanted
-    return store.arena.pages.used_slices * purge.spare_percent // 100
+    return purge.spare_percent
 
 
 cdef inline uint64_t purge_highest(Store* store, Purge* purge, uint64_t slices) noexcept nogil:
@@ -265,20 +266,17 @@ cdef inline uint64_t purge_highest(Store* store, Purge* purge, uint64_t slices) 
     return purge.slices - before
 
 
-cdef inline slow_void purge_for_peak(Store* store, Purge* purge, uint64_t rose) noexcept nogil:
-    # A large block has taken memory that was not resident, and so raised the peak by `rose` slices. Free memory that is
-    # kept for nothing but speed is no reason for a new peak: as much of it goes back, beyond what is spared.
-    cdef PageHeap* ph = &store.arena.pages
-    cdef uint64_t dirty = ph.dirty_slices   # (read without its lock: it tells how much, not what)
-    cdef uint64_t spared
-    if dirty == 0 or store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, 0):
+cdef inline slow_void purge_for_peak(Store* store, Purge* purge, const Rise* rise) noexcept nogil:
+    # A large block has taken memory that was not resident, and so raised the peak. Free memory that is kept for nothing but
+    # speed is no reason for a new peak: as much of it goes back, beyond what is spared.
+    cdef uint64_t most
+    if store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, 0) or not lock_try(&purge.lock):
         return
-    if not lock_try(&purge.lock):
-        return
-    spared = purge_spared(store, purge)
-    if dirty > spared:
-        purge.peak_slices = purge_highest(store, purge, rose if rose < dirty - spared else dirty - spared)
-        page_heap_lower_peak(ph, purge.peak_slices)
+    most = rise.used_slices * purge_spare_percent(store, purge) // 100
+    most = rise.dirty_slices - most if rise.dirty_slices > most else 0
+    if most:
+        purge.peak_slices = purge_highest(store, purge, rise.slices if rise.slices < most else most)
+        page_heap_lower_peak(&store.arena.pages, purge.peak_slices)
     lock_drop(&purge.lock)
 
 

@@ -11,7 +11,7 @@ from libc.string cimport memset
 from rtmalloc.core cimport bitmap, segment
 from rtmalloc.core.options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
 from rtmalloc.core.page_heap cimport (
-    SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
+    SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, Rise, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
 from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
@@ -130,17 +130,17 @@ cdef class Pages:
         return None if slice == SLICE_NONE else slice
 
     def take_aligned(self, uint32_t count, uint32_t alignment):
-        cdef uint64_t rose = 0
-        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, alignment, &rose)
+        cdef Rise rise
+        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, alignment, &rise)
         return None if slice == SLICE_NONE else slice
 
     def take_large(self, uint32_t count):
         """As a large block: a new peak is met by giving dirty slices back. The run's first slice, and the rise."""
-        cdef uint64_t rose = 0
-        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, 1, &rose)
-        if slice != SLICE_NONE and rose:
-            purge_for_peak(self.store, &self.purge, rose)
-        return None if slice == SLICE_NONE else slice, rose
+        cdef Rise rise
+        cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, 1, &rise)
+        if slice != SLICE_NONE and rise.slices and rise.dirty_slices:
+            purge_for_peak(self.store, &self.purge, &rise)
+        return None if slice == SLICE_NONE else slice, rise.slices
 
     def give(self, uint32_t slice, uint32_t count):
         page_heap_give(self.pages(), slice, count)
