@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_int
-from rtmalloc.core.huge cimport HugePages, huge_pages_pay
+from rtmalloc.core.huge cimport HUGE_REFUSED, HUGE_WELCOME, HugePages, huge_pages_ask
 from rtmalloc.core.options cimport Options, RT_OPTION_huge_page_us, RT_OPTION_huge_pages, RT_OPTION_populate_kib
 from rtmalloc.core.page_heap cimport (
     SEGMENTS_GIVE_UP, SEGMENTS_OPEN_DENSE, PageHeap, page_heap_open, page_heap_summary_bytes,
@@ -138,15 +138,17 @@ cdef inline void arena_prepare(Arena* a, uint32_t first, uint32_t count, bint de
     cdef int64_t huge = a.options.value[RT_OPTION_huge_pages] if a.options != NULL else -1
     cdef int64_t populate = a.options.value[RT_OPTION_populate_kib] * 1024 if a.options != NULL and dense else 0
     cdef char* p = a.base + first * RT_SEGMENT_BYTES
+    cdef int answer = HUGE_WELCOME if huge > 0 else HUGE_REFUSED
     cdef uint32_t s
-    if huge > 0 or (huge == 0 and dense):
-        # Marked even where one huge page has just been tried and was too slow: it is there.
+    if huge == 0 and dense:
+        answer = huge_pages_ask(
+            &a.huge_pages, p, count, <uint32_t>a.page_bytes, a.options.value[RT_OPTION_huge_page_us]
+        )
+    if answer != HUGE_REFUSED:
         for s in range(first, first + count):
             rt_store_relaxed_u32(&a.pages.segments[s].huge, 1)
-        if huge > 0 or huge_pages_pay(
-            &a.huge_pages, p, count, <uint32_t>a.page_bytes, a.options.value[RT_OPTION_huge_page_us]
-        ):
-            rt_os_huge_pages(p, count * RT_SEGMENT_BYTES, True)
+    if answer == HUGE_WELCOME:
+        rt_os_huge_pages(p, count * RT_SEGMENT_BYTES, True)
     if populate > <int64_t>RT_SEGMENT_BYTES:
         populate = RT_SEGMENT_BYTES
     if populate > 0:

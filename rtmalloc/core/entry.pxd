@@ -589,7 +589,7 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
         rt_set_errno(ENOMEM)
         return NULL
     if bytes > rt_class_largest:
-        if large_resize(&a.store, <uint32_t>slice, bytes):
+        if large_resize(&a.store, &a.purge, <uint32_t>slice, bytes):
             return p
         if bytes >= <size_t>a.store.options.value[RT_OPTION_remap_kib] * 1024:
             # Room to grow is address space only: what is not touched costs nothing.

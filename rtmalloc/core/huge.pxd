@@ -1,13 +1,14 @@
 # Huge pages, and whether they pay. A huge page saves 511 faults, 0.2 to 0.9 ms of them, and normally takes 0.1 to 0.4 ms
 # to be cleared; but where the kernel must compact memory first, or the host of a virtual machine has taken the memory away
-# meanwhile, it takes 4 ms and more. So under the dense rule each group of segments first asks for one, with the clock in
-# hand, and after a slow one the next groups do without.
+# meanwhile, it takes 4 ms and more. So under the dense rule now and then a group of segments first asks for one, with the
+# clock in hand: after a quick one the next groups get them without a test (a test makes memory resident that is perhaps not
+# used), after a slow one they do without.
 #
 # The counters are relaxed and may be updated by several threads at once: they steer, nothing relies on them.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
-from rtmalloc.core.platform cimport rt_os_clock_us, rt_os_huge_pages, rt_os_populate
+from rtmalloc.core.platform cimport rt_os_huge_pages, rt_os_populate, rt_os_thread_us
 
 cdef extern from "config.h":
     enum:
@@ -15,19 +16,18 @@ cdef extern from "config.h":
         RT_SEGMENT_SHIFT
 
 cdef enum:
-    HUGE_PAUSE_LEAST = 64      # segments: pause after the first slow huge page; it doubles with each further one
+    HUGE_TRUST = 256           # segments after a quick huge page
+    HUGE_PAUSE_LEAST = 64      # segments after the first slow huge page; it doubles with each further one
     HUGE_PAUSE_MOST = 1 << 16
 
+cdef enum HugeAnswer:
+    HUGE_REFUSED = 0           # they do not pay now
+    HUGE_TRIED = 1             # the same, but one has just been made to find that out
+    HUGE_WELCOME = 2
+
 cdef struct HugePages:
-    uint32_t pause             # segments that the last pause was long, 0 = the last huge page was quick
-    uint32_t left              # segments of it still to be opened
-
-
-cdef inline bint huge_pages_pause(HugePages* h, uint32_t segments) noexcept nogil:
-    # Whether the `segments` that are opened now are in a pause.
-    cdef uint32_t left = rt_load_relaxed_u32(&h.left)
-    rt_store_relaxed_u32(&h.left, left - segments if left > segments else 0)
-    return left != 0
+    uint32_t pause             # segments that the pause is long, 0 = the last huge page was quick
+    uint32_t left              # segments still to be opened before the next test
 
 
 cdef inline void huge_pages_note(HugePages* h, bint slow) noexcept nogil:
@@ -39,23 +39,26 @@ cdef inline void huge_pages_note(HugePages* h, bint slow) noexcept nogil:
     elif pause < HUGE_PAUSE_MOST:
         pause *= 2
     rt_store_relaxed_u32(&h.pause, pause)
-    rt_store_relaxed_u32(&h.left, pause)
+    rt_store_relaxed_u32(&h.left, pause if pause else HUGE_TRUST)
 
 
-cdef inline bint huge_pages_pay(
+cdef inline int huge_pages_ask(
     HugePages* h, char* p, uint32_t segments, uint32_t page_bytes, int64_t limit_us
 ) noexcept nogil:
-    # Ask for one huge page in fresh memory at `p`; whether it came within `limit_us` (0: any time will do) or none fits.
+    # Whether the `segments` that are opened at `p` should get huge pages (a HugeAnswer). `limit_us` is how long one may take
+    # to appear, in microseconds of this thread; 0: as long as it likes.
     cdef size_t first = (<size_t>p + (<size_t>1 << RT_HUGE_SHIFT) - 1) >> RT_HUGE_SHIFT << RT_HUGE_SHIFT
     cdef size_t end = <size_t>p + (<size_t>segments << RT_SEGMENT_SHIFT)
+    cdef uint32_t left = rt_load_relaxed_u32(&h.left)
     cdef uint64_t began
-    if limit_us == 0 or first + (<size_t>1 << RT_HUGE_SHIFT) > end:
-        return True
-    if huge_pages_pause(h, segments):
-        return False
+    if limit_us == 0:
+        return HUGE_WELCOME
+    if left or first + (<size_t>1 << RT_HUGE_SHIFT) > end:
+        rt_store_relaxed_u32(&h.left, left - segments if left > segments else 0)
+        return HUGE_REFUSED if rt_load_relaxed_u32(&h.pause) else HUGE_WELCOME
     rt_os_huge_pages(<void*>first, <size_t>1 << RT_HUGE_SHIFT, True)
-    began = rt_os_clock_us()
+    began = rt_os_thread_us()
     # (Kernels before 5.14 do not know the call: it fails at once, and counts as quick.)
     rt_os_populate(<void*>first, page_bytes)
-    huge_pages_note(h, rt_os_clock_us() - began > <uint64_t>limit_us)
-    return rt_load_relaxed_u32(&h.pause) == 0
+    huge_pages_note(h, rt_os_thread_us() - began > <uint64_t>limit_us)
+    return HUGE_TRIED if rt_load_relaxed_u32(&h.pause) else HUGE_WELCOME

@@ -94,10 +94,11 @@ cdef inline slow_void large_zero(Store* store, uint32_t slice, size_t bytes) noe
         left -= n
 
 
-cdef inline bint large_resize(Store* store, uint32_t slice, size_t bytes) noexcept nogil:
+cdef inline bint large_resize(Store* store, Purge* purge, uint32_t slice, size_t bytes) noexcept nogil:
     # Make the block at `slice` fit `bytes` where it stands: its tail is given back, or free slices behind it are taken.
     cdef Span* s = &store.arena.spans[slice]
     cdef uint32_t wanted
+    cdef Rise rise
     if bytes > (store.arena.slice_limit << RT_SLICE_SHIFT):
         return False
     wanted = slices_of(bytes)
@@ -105,9 +106,11 @@ cdef inline bint large_resize(Store* store, uint32_t slice, size_t bytes) noexce
         page_heap_give(&store.arena.pages, slice + wanted, s.slices - wanted)
         s.slices = wanted
     elif wanted > s.slices:
-        if not page_heap_extend(&store.arena.pages, slice, s.slices, wanted - s.slices):
+        if not page_heap_extend(&store.arena.pages, slice, s.slices, wanted - s.slices, &rise):
             return False
         s.slices = wanted
+        if rise.slices and rise.dirty_slices:
+            purge_for_peak(store, purge, &rise)
     return True
 
 

@@ -26,7 +26,7 @@ static inline int rt_environment_is_ready(void) { return environ != NULL; }
     X(python, 1, 0, 1, "", "1: preloaded into CPython, take its three allocator domains before it starts")            \
     X(stats_at_exit, 0, 0, 1, "", "1: print the counters to stderr when the process exits")                          \
     X(purge_adaptive, 1, 0, 1, "", "1: the delay grows (16-fold at most) while purged memory is wanted back soon")     \
-    X(spare_percent, 0, 0, 100, "%", "of memory in use: free memory kept although a large block raises the peak; it adapts up to 20") \
+    X(spare_percent, 0, 0, 100, "%", "of memory in use: free memory kept although a large block raises the peak") \
     X(page_return_ms, 250, -1, 3600000, "ms", "empty pages of spans nobody draws from go back after so long; -1 never") \
     X(background_thread, 0, 0, 1, "", "1: a thread of our own purges when the program calls us no more")                \
     X(huge_pages, 0, -1, 1, "", "-1: never; 0: where full segments grow in a row; 1: for every new segment")            \

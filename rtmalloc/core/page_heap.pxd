@@ -149,8 +149,16 @@ cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t m
     ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
     ph.used_slices += rt_count_bits(mask)
     rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
+
+
+cdef inline void page_heap_note_peak(PageHeap* ph, Rise* rise) noexcept nogil:
+    # After slices were taken, under the lock.
+    rise.used_slices = ph.used_slices
+    rise.dirty_slices = ph.dirty_slices
+    rise.slices = 0
     if ph.used_slices + ph.dirty_slices > ph.peak_slices:
-        ph.peak_slices = ph.used_slices + ph.dirty_slices
+        rise.slices = ph.used_slices + ph.dirty_slices - ph.peak_slices
+        ph.peak_slices += rise.slices
 
 
 cdef inline uint32_t page_heap_search(PageHeap* ph, uint32_t which, uint32_t count) noexcept nogil:
@@ -404,9 +412,11 @@ cdef inline int page_heap_map_run(PageHeap* ph, uint32_t slice, uint32_t count) 
 cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil:
     # A run of `count` >= 1 slices, or SLICE_NONE when the arena is full. The slices' dirty bits tell what is not zero.
     cdef uint32_t slice = SLICE_NONE
+    cdef Rise rise
     lock_take(&ph.lock)
     if not page_heap_take_locked(ph, count, &slice):
         slice = SLICE_NONE
+    page_heap_note_peak(ph, &rise)
     lock_drop(&ph.lock)
     if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
         return SLICE_NONE
@@ -419,11 +429,9 @@ cdef inline uint32_t page_heap_take_aligned(
     # A run of `count` slices whose address is a multiple of `alignment` (a power of two, at least 1) slices. Takes a longer
     # run and gives its ends back untouched. `rise` tells what that meant for the peak.
     cdef uint32_t first, misfit
-    cdef uint64_t number, before
+    cdef uint64_t number
     cdef uint32_t slice = SLICE_NONE
     lock_take(&ph.lock)
-    before = ph.peak_slices
-    # (The ends count for a moment, too: an aligned block is a rare one.)
     if count + alignment - 1 >= count and page_heap_take_locked(ph, count + alignment - 1, &slice):
         number = (<uint64_t><size_t>ph.base >> RT_SLICE_SHIFT) + slice
         misfit = <uint32_t>((alignment - (number & (alignment - 1))) & (alignment - 1))
@@ -433,9 +441,7 @@ cdef inline uint32_t page_heap_take_aligned(
         slice = first
     else:
         slice = SLICE_NONE
-    rise.slices = ph.peak_slices - before
-    rise.used_slices = ph.used_slices
-    rise.dirty_slices = ph.dirty_slices
+    page_heap_note_peak(ph, rise)
     lock_drop(&ph.lock)
     if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
         return SLICE_NONE
@@ -443,7 +449,7 @@ cdef inline uint32_t page_heap_take_aligned(
 
 
 cdef inline void page_heap_lower_peak(PageHeap* ph, uint64_t slices) noexcept nogil:
-    # So many dirty slices went back when the peak had just been raised.
+    # So many dirty slices went back when the peak had just been raised by at least as many.
     lock_take(&ph.lock)
     ph.peak_slices -= slices if slices < ph.peak_slices else ph.peak_slices
     if ph.peak_slices < ph.used_slices + ph.dirty_slices:
@@ -461,8 +467,11 @@ cdef inline void page_heap_give(PageHeap* ph, uint32_t slice, uint32_t count) no
     lock_drop(&ph.lock)
 
 
-cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t count, uint32_t more) noexcept nogil:
-    # Lengthen the run [slice, slice + count) in place by `more` slices; 1 when they were free, else 0 and no change.
+cdef inline slow_int page_heap_extend(
+    PageHeap* ph, uint32_t slice, uint32_t count, uint32_t more, Rise* rise
+) noexcept nogil:
+    # Lengthen the run [slice, slice + count) in place by `more` slices; 1 when they were free, else 0 and no change. `rise`
+    # tells what that meant for the peak.
     cdef uint32_t end = slice + count
     cdef uint32_t left = more
     cdef uint32_t at = end
@@ -481,6 +490,7 @@ cdef inline slow_int page_heap_extend(PageHeap* ph, uint32_t slice, uint32_t cou
         left -= n
     if fits:
         page_heap_mark(ph, end, more, 0)
+    page_heap_note_peak(ph, rise)
     lock_drop(&ph.lock)
     return fits and page_heap_map_run(ph, end, more) == 0
 

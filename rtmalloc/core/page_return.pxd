@@ -23,7 +23,7 @@ from rtmalloc.core.platform cimport rt_os_discard
 from rtmalloc.core.remote cimport span_put
 from rtmalloc.core.segment cimport SEGMENT_SLICES
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
-from rtmalloc.core.span cimport Span
+from rtmalloc.core.span cimport Span, span_unit_bytes
 from rtmalloc.core.store cimport Store
 
 cdef extern from "config.h":
@@ -37,7 +37,7 @@ cdef struct Geometry:
     uint32_t size              # bytes of an object
     uint32_t objects
     uint32_t bytes             # of the span
-    uint32_t unit              # bytes of one bit of `returned`: a page, or more where a span has over 64 pages
+    uint32_t unit              # bytes of one bit of `returned`
 
 cdef struct PageReturn:
     uint64_t calls             # madvise calls
@@ -57,9 +57,7 @@ cdef inline bint geometry_read(const Store* store, uint32_t slice, Geometry* g) 
     g.size = rt_class_size[class_]
     g.objects = rt_load_relaxed_u16(&s.objects)
     g.bytes = <uint32_t>rt_class_slices[class_] * RT_SLICE_BYTES
-    g.unit = <uint32_t>store.arena.page_bytes
-    while g.bytes > 64 * g.unit:
-        g.unit *= 2
+    g.unit = span_unit_bytes(g.bytes, store.arena.page_bytes)
     return True
 
 

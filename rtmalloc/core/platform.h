@@ -222,10 +222,12 @@ static inline size_t rt_os_address_space_limit(void) {
     return limit.rlim_cur;
 }
 
-/* Microseconds of a monotonic clock. */
-static inline uint64_t rt_os_clock_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+/* Microseconds of CPU time of this thread (0 where it cannot be told). */
+static inline uint64_t rt_os_thread_us(void) {
+    struct timespec t = {0, 0};
+    int saved = errno;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    errno = saved;
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 

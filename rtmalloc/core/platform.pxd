@@ -26,7 +26,7 @@ cdef extern from "platform.h" nogil:
     size_t rt_os_ram_bytes() noexcept
     size_t rt_os_address_space_limit() noexcept
     uint64_t rt_os_clock_ms() noexcept
-    uint64_t rt_os_clock_us() noexcept
+    uint64_t rt_os_thread_us() noexcept
     uint64_t rt_os_random() noexcept
     uint32_t rt_os_thread_id() noexcept
     bint rt_os_thread_is_gone(uint32_t id) noexcept

@@ -2,7 +2,8 @@
 # generation and purges what was old already, and two passes make a delay, so a slice stays between one half and one whole
 # delay. The same pass returns the empty pages of spans that nobody drew from (page_return.pxd).
 #
-# Whoever ticks when a pass is due does a bounded part of it. No system call happens under a lock that anybody waits for:
+# Whoever ticks when a pass is due does a bounded part of it. And a large block that raises the peak gives back what is
+# dirty, as much as the rise, within an allowance per second. No system call happens under a lock that anybody waits for:
 # the purge lock is only tried, except by trim() and fork.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -36,8 +37,9 @@ cdef enum:
     PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
     PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
     PURGE_HURRY_PASS = 50      # ms between two passes in a hurry
-    PEAK_LEVEL = 2             # runs of at least 4 slices are worth a system call when the peak rises
-    SPARE_PERCENT_MOST = 20    # how far spare_percent adapts
+    PEAK_LEVEL = 2             # when the peak rises, segments with a run of at least 4 dirty slices are worth system calls, and
+    PEAK_SLICES = 4            # ... so many slices a millisecond may go back: 64 MiB a second, 0.2 to 0.6 % of a CPU,
+    PEAK_SLICES_MOST = 8192    # ... but at most 128 MiB at once
     PURGE_REGRET = 1048576     # bytes wanted back in one pass that are worth reacting to
     QUIET_NEVER = 0xFFFFFFFF   # no page return inside spans
 
@@ -52,17 +54,18 @@ cdef struct Purge:
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
     uint64_t given_before      # bytes given back until the last pass, and ...
     uint64_t wanted_before     # ... bytes wanted back until then
-    uint32_t spare_percent     # of the slices in use may be dirty although the peak rises
-    uint64_t peak_slices       # slices that went back for the peak's sake the last time ...
-    uint64_t peak_wanted       # ... and how many had been wanted back by then
     uint64_t calls             # madvise calls for slices
     uint64_t slices            # slices given back
+    uint64_t peak_slices       # of them: when a large block raised the peak
+    uint64_t peak_allowance    # slices that may go back for the peak's sake, as of ...
+    uint64_t peak_at           # ... this clock, in ms
     PageReturn spans           # pages inside spans
 
 
-cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t mask, bint lazily) noexcept nogil:
+cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t mask, bint lazily, bint regret) noexcept nogil:
     # Give back the slices `mask` of segment s, which are free and which the caller has taken out of `free`; afterwards
-    # they are free again, and clean (or muzzy). Returns the number of system calls.
+    # they are free again, and clean (or muzzy). `regret`: count it when they are wanted back. Returns the number of system
+    # calls.
     cdef PageHeap* ph = &store.arena.pages
     cdef Segment* segment = &ph.segments[s]
     cdef uint64_t rest = mask
@@ -86,7 +89,8 @@ cdef inline uint32_t purge_mask(Store* store, Purge* purge, uint32_t s, uint64_t
     lock_take(&ph.lock)
     segment.free |= mask
     segment.old &= ~mask
-    segment.purged |= mask & ~kept
+    if regret:
+        segment.purged |= mask & ~kept
     segment.muzzy = (segment.muzzy & ~mask) | lazy
     segment.dirty &= ~(mask & ~kept & ~lazy)
     ph.used_slices -= rt_count_bits(mask)
@@ -131,10 +135,10 @@ cdef inline uint32_t purge_segment(
     if rt_load_relaxed_u32(&ph.segments[s].level_dirty):
         due = purge_due(ph, s, all, purge.muzzy_step, &muzzy)
         if lazily and muzzy:
-            calls += purge_mask(store, purge, s, muzzy, False)
+            calls += purge_mask(store, purge, s, muzzy, False, True)
             due &= ~muzzy
         if due:
-            calls += purge_mask(store, purge, s, due, lazily)
+            calls += purge_mask(store, purge, s, due, lazily, True)
     if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == 1:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
             calls += span_return(store, &purge.spans, self, slice, quiet_wanted)
@@ -156,7 +160,8 @@ cdef inline uint32_t purge_quiet_wanted(Store* store, Purge* purge) noexcept nog
 cdef inline void purge_adapt(Store* store, Purge* purge) noexcept nogil:
     # Before a pass: when more than half of what the last one gave back was wanted again, wait longer; else less.
     cdef int64_t base = store.options.value[RT_OPTION_dirty_decay_ms]
-    cdef uint64_t given = (purge.slices << RT_SLICE_SHIFT) + purge.spans.bytes
+    # (What goes back for the peak's sake has a rule of its own.)
+    cdef uint64_t given = ((purge.slices - purge.peak_slices) << RT_SLICE_SHIFT) + purge.spans.bytes
     cdef uint64_t wanted = (
         (rt_load_relaxed_u64(&store.arena.pages.wanted_back) << RT_SLICE_SHIFT)
         + rt_load_relaxed_u64(&store.returns_wanted)
@@ -226,57 +231,61 @@ cdef inline void purge_tick(Store* store, Purge* purge, Heap* self, uint64_t now
     lock_drop(&purge.lock)
 
 
-cdef inline uint32_t purge_spare_percent(Store* store, Purge* purge) noexcept nogil:
-    # How much may stay dirty although the peak rises, in percent of what is in use. Under the purge lock. More while half of
-    # what went back for the peak's sake is wanted again at once: the program's large blocks come and go, and each time would
-    # cost it the faults.
-    cdef uint64_t wanted = rt_load_relaxed_u64(&store.arena.pages.wanted_back)
-    cdef uint32_t least = <uint32_t>store.options.value[RT_OPTION_spare_percent]
-    if purge.peak_slices and (wanted - purge.peak_wanted) * 2 > purge.peak_slices:
-        purge.spare_percent += 1
-    elif purge.spare_percent:
-        purge.spare_percent -= 1
-    if purge.spare_percent > SPARE_PERCENT_MOST:
-        purge.spare_percent = SPARE_PERCENT_MOST
-    if purge.spare_percent < least:
-        purge.spare_percent = least
-    purge.peak_slices = 0
-    purge.peak_wanted = wanted
-    return purge.spare_percent
+cdef inline uint64_t purge_peak_allowance(Purge* purge, uint64_t now) noexcept nogil:
+    # Slices that may go back for the peak's sake now. Under the purge lock.
+    purge.peak_allowance += (now - purge.peak_at) * PEAK_SLICES
+    if purge.peak_allowance > PEAK_SLICES_MOST:
+        purge.peak_allowance = PEAK_SLICES_MOST
+    purge.peak_at = now
+    return purge.peak_allowance
 
 
 cdef inline uint64_t purge_highest(Store* store, Purge* purge, uint64_t slices) noexcept nogil:
-    # Under the purge lock: give back at least `slices` dirty slices, or all that lie in long runs. The highest segments
-    # first: what lies low is used again first. Returns how many it were.
+    # Under the purge lock: give back at least `slices` dirty slices, or all in segments that have a long run of them. The
+    # highest segments first: what lies low is used again first. Returns how many it were.
     cdef PageHeap* ph = &store.arena.pages
-    cdef uint64_t before = purge.slices
+    cdef uint64_t began = purge.slices
     cdef uint64_t muzzy = 0
-    cdef uint64_t due, word
+    cdef uint64_t due, word, before
     cdef uint32_t s
     cdef uint32_t w = (page_heap_opened(ph) + 63) // 64
-    while w and purge.slices - before < slices:
+    while w and purge.slices - began < slices:
         w -= 1
         word = rt_load_relaxed_u64(page_heap_summary(ph, SUMMARY_DIRTY, PEAK_LEVEL, w))
-        while word and purge.slices - before < slices:
+        while word and purge.slices - began < slices:
             s = w * 64 + rt_highest_bit(word)
             word &= ~(<uint64_t>1 << (s & 63))
             due = purge_due(ph, s, True, False, &muzzy)
             if due:
-                purge_mask(store, purge, s, due, False)
-    return purge.slices - before
+                before = purge.slices
+                purge_mask(store, purge, s, due, False, False)
+                if purge.slices == before:
+                    # The kernel does not take it (locked memory): nor will it take the rest.
+                    return purge.slices - began
+    return purge.slices - began
 
 
 cdef inline slow_void purge_for_peak(Store* store, Purge* purge, const Rise* rise) noexcept nogil:
     # A large block has taken memory that was not resident, and so raised the peak. Free memory that is kept for nothing but
-    # speed is no reason for a new peak: as much of it goes back, beyond what is spared.
-    cdef uint64_t most
-    if store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, 0) or not lock_try(&purge.lock):
+    # speed is no reason for a new peak: as much of it goes back, within the allowance. That bounds what it costs a program
+    # whose large blocks come and go.
+    cdef uint64_t now = rt_os_clock_ms()
+    cdef uint64_t spared = rise.used_slices * <uint64_t>store.options.value[RT_OPTION_spare_percent] // 100
+    cdef uint64_t most = rise.slices
+    cdef uint64_t given
+    if rise.dirty_slices <= spared or store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, now):
         return
-    most = rise.used_slices * purge_spare_percent(store, purge) // 100
-    most = rise.dirty_slices - most if rise.dirty_slices > most else 0
-    if most:
-        purge.peak_slices = purge_highest(store, purge, rise.slices if rise.slices < most else most)
-        page_heap_lower_peak(&store.arena.pages, purge.peak_slices)
+    if not lock_try(&purge.lock):
+        return
+    if most > rise.dirty_slices - spared:
+        most = rise.dirty_slices - spared
+    if most > purge_peak_allowance(purge, now):
+        most = purge.peak_allowance
+    given = purge_highest(store, purge, most)
+    purge.peak_slices += given
+    # Whole segments' shares go back, which may be more than was asked for.
+    purge.peak_allowance -= given if given < purge.peak_allowance else purge.peak_allowance
+    page_heap_lower_peak(&store.arena.pages, given if given < most else most)
     lock_drop(&purge.lock)
 
 

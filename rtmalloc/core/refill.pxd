@@ -3,12 +3,12 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport (
-    rt_add_u64, rt_load_relaxed_u8, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16,
+    rt_add_u64, rt_and_u64, rt_load_relaxed_u8, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16,
     rt_store_relaxed_u32, rt_store_relaxed_u64,
 )
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.central cimport Central
-from rtmalloc.core.bitmap cimport mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
+from rtmalloc.core.bitmap cimport mask_low, mask_lowest, rt_count_bits, rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.budget cimport budget_from_idle, heap_budget, heap_cover, heap_grant
 from rtmalloc.core.complain cimport complain_of_pointer
 from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_own, heap_span_settle, heap_sweep
@@ -30,7 +30,7 @@ from rtmalloc.core.remote cimport (
 )
 from rtmalloc.core.sample cimport heap_sample_fetched
 from rtmalloc.core.size_class cimport rt_class_count, rt_class_size, rt_class_slices
-from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim, span_has_free
+from rtmalloc.core.span cimport SPAN_CURRENT, SPAN_FULL, SPAN_PARTIAL, Span, span_claim, span_has_free, span_unit_bytes
 from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_take
 from rtmalloc.core.store cimport (
     Store, central_adopt, central_list, central_settle, central_unlist, store_slices_take, store_span_form, store_span_new,
@@ -39,6 +39,7 @@ from rtmalloc.core.store cimport (
 cdef extern from "config.h":
     enum:
         RT_SHARD
+        RT_SLICE_SHIFT
 
 
 # ---- refill
@@ -181,14 +182,18 @@ cdef inline void span_guard_open(const Span* s, uint32_t first, uint64_t mask) n
         mask &= mask - 1
 
 
-cdef inline void span_note_drawn(Heap* h, Span* s) noexcept nogil:
-    # For the page return: the span is busy, and what was returned of it may be touched again.
+cdef inline void span_note_drawn(Heap* h, Span* s, uint32_t first, uint32_t last) noexcept nogil:
+    # For the page return: the span is busy, and what was returned of it from object `first` to object `last` is touched
+    # again.
     cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
+    cdef uint32_t unit
     if rt_load_relaxed_u8(&s.quiet):
         rt_store_relaxed_u8(&s.quiet, 0)
     if returned:
-        rt_store_relaxed_u64(&s.returned, 0)
-        rt_add_u64(&h.store.returns_wanted, rt_count_bits(returned) * h.store.arena.page_bytes)
+        unit = span_unit_bytes(s.slices << RT_SLICE_SHIFT, h.store.arena.page_bytes)
+        returned &= mask_low((last * s.size + s.size - 1) // unit + 1) & ~mask_low(first * s.size // unit)
+        rt_and_u64(&s.returned, ~returned)
+        rt_add_u64(&h.store.returns_wanted, rt_count_bits(returned) * unit)
 
 
 cdef inline uint32_t span_draw_most(const Span* s, uint32_t wanted) noexcept nogil:
@@ -210,7 +215,8 @@ cdef inline uint32_t span_draw(
     # the others are linked behind *tail. Returns how many there were.
     cdef uint32_t got = 0
     cdef uint32_t w = source.word
-    cdef uint32_t top
+    cdef uint32_t lowest = s.objects
+    cdef uint32_t top = 0
     cdef uint64_t mask
     while w < s.words and got < wanted:
         mask = rt_load_relaxed_u64(&s.bits[w])
@@ -220,6 +226,8 @@ cdef inline uint32_t span_draw(
             w += 1
             continue
         got += rt_count_bits(mask)
+        if lowest == s.objects:
+            lowest = w * 64 + rt_lowest_bit(mask)
         if RT_GUARDED:
             span_guard_open(s, w * 64, mask)
         if first[0] == NULL:
@@ -234,7 +242,7 @@ cdef inline uint32_t span_draw(
             rt_store_relaxed_u16(&s.fresh, <uint16_t>(top + 1))
     source.word = w
     if got:
-        span_note_drawn(h, s)
+        span_note_drawn(h, s, lowest, top)
     return got
 
 
@@ -528,8 +536,8 @@ cdef inline slow_void bin_close(Heap* h, uint32_t class_) noexcept nogil:
 
 
 cdef inline bint bin_is_useless(const Heap* h, uint32_t class_) noexcept nogil:
-    # A thread that frees many times more than the bin holds, and asks for nothing: what lies in it may be the last objects
-    # of many spans, of a thread that is about to sleep.
+    # A thread has freed many times more than the bin holds and has never found it empty since: what lies in it may be the
+    # last objects of many spans, of a thread that is about to sleep. (The bins of CPUs stay.)
     return h.sources[class_].overflows > OVERFLOWS * <uint32_t>h.bins[class_].max_length and h.bins[class_].max_length != 0
 
 

@@ -28,7 +28,7 @@ cdef struct Segment:
     uint32_t level_dirty # run_level(free & dirty)
     uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0),
                          # 1 = accessible, SEGMENT_OPENING = somebody is opening it for the first time: nobody else may
-    uint32_t huge        # 1 = MADV_HUGEPAGE was asked for (atomic: set when it is opened, cleared by the first purge)
+    uint32_t huge        # 1 = it may hold huge pages (atomic: set when it is opened, cleared by the first purge)
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:

@@ -60,9 +60,17 @@ cdef struct Span:
     Span* child                # pairing heap: first child, next sibling, and parent or previous sibling
     Span* sibling
     Span* previous
-    uint64_t returned          # bit p = page p of the span was given back and none of it drawn since (page_return.pxd)
+    uint64_t returned          # bit u = unit u of the span was given back and none of it drawn since (page_return.pxd; atomic)
     void* records              # of a slab of the profile: what is known of its objects (profile.pxd)
     uint64_t rank              # place in the queue that it is in: the lowest comes first (span_queue.pxd)
+
+
+cdef inline uint32_t span_unit_bytes(uint32_t span_bytes, size_t page_bytes) noexcept nogil:
+    # What one bit of `returned` stands for: a page, or more where a span has over 64 pages.
+    cdef uint32_t unit = <uint32_t>page_bytes
+    while span_bytes > 64 * unit:
+        unit *= 2
+    return unit
 
 
 cdef inline uint64_t reciprocal_of(uint32_t size) noexcept nogil:

@@ -55,6 +55,21 @@ def test_slow_huge_pages_are_left_alone() -> None:
     assert 0 < dense(400, "huge_page_us=1")[0] <= 4 * 2048
 
 
+def test_blocks_that_nobody_touches_stay_untouched() -> None:
+    # Even where every huge page counts as quick, finding that out may make only few of them resident.
+    code = (
+        "import ctypes; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p\n"
+        "resident = lambda: int(open('/proc/self/statm').read().split()[1]) * 4 // 1024\n"
+        "for _ in range(64): ctypes.memset(libc.malloc(1 << 20), 1, 1 << 20)\n"
+        "before = resident()\n"
+        "for _ in range(400): libc.malloc(ctypes.c_size_t(1 << 20))\n"
+        "print(resident() - before)"
+    )
+    done = run([sys.executable, "-c", code], environment=preloaded("huge_page_us=1000000"))
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 3 * 2 + 1
+
+
 @needs_huge_pages
 def test_a_limit_maps_segments_one_by_one() -> None:
     # RLIMIT_AS: other mappings, the same rule.

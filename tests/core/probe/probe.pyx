@@ -146,7 +146,8 @@ cdef class Pages:
         page_heap_give(self.pages(), slice, count)
 
     def extend(self, uint32_t slice, uint32_t count, uint32_t more):
-        return bool(page_heap_extend(self.pages(), slice, count, more))
+        cdef Rise rise
+        return bool(page_heap_extend(self.pages(), slice, count, more, &rise))
 
     def dirty_in(self, uint32_t slice, uint32_t count):
         return page_heap_dirty_in(self.pages(), slice, count)
@@ -178,9 +179,9 @@ cdef class Pages:
         return <size_t>self.store.arena.base
 
     @property
-    def spare_percent(self):
-        """Of the used slices, how many may be dirty although the peak rises."""
-        return self.purge.spare_percent
+    def peak_allowance(self):
+        """Slices that may go back for the peak's sake, as of the last time that some did."""
+        return self.purge.peak_allowance
 
     @property
     def counters(self):
