@@ -8,7 +8,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_swap_if_u64
+from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_int
 from rtmalloc.core.huge cimport HUGE_REFUSED, HUGE_WELCOME, HugePages, huge_pages_ask
 from rtmalloc.core.options cimport Options, RT_OPTION_huge_page_us, RT_OPTION_huge_pages, RT_OPTION_populate_kib
@@ -318,7 +318,8 @@ cdef inline Span* arena_span_new(Arena* a, uint32_t slice, uint32_t slices) noex
     cdef Span* s = &a.spans[slice]
     cdef uint32_t i
     s.base = arena_address(a, slice)
-    s.bits = arena_bits(a, slice)
+    # (Always the same for a slice; span_is_whole may read it at any time.)
+    rt_store_relaxed_u64(<uint64_t*>&s.bits, <uint64_t><size_t>arena_bits(a, slice))
     s.slices = slices
     for i in range(slices):
         rt_store_relaxed_u32(&a.spans[slice + i].index, slice)

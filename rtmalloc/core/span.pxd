@@ -12,7 +12,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.atomics cimport (
-    rt_and_u64, rt_exchange_u64, rt_load_relaxed_u16, rt_load_u64, rt_or_u64, rt_store_relaxed_u8,
+    rt_and_u64, rt_exchange_u64, rt_load_relaxed_u16, rt_load_relaxed_u64, rt_load_u64, rt_or_u64, rt_store_relaxed_u8,
     rt_store_relaxed_u16, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_store_release_u64,
 )
 from rtmalloc.core.bitmap cimport mask_low, rt_count_bits
@@ -128,11 +128,13 @@ cdef inline bint span_has_free(Span* s) noexcept nogil:
 
 cdef inline bint span_is_whole(Span* s) noexcept nogil:
     # Whether every object was free when it was looked at. Of two threads that each fill one word of a span at least one
-    # must see both full, so these loads are sequentially consistent like the OR before them.
+    # must see both full, so these loads are sequentially consistent like the OR before them. Also asked by who holds nothing
+    # of the span, which may be being formed anew at its place: what he reads must be atomic, the answer is then a guess.
     cdef uint32_t objects = rt_load_relaxed_u16(&s.objects)
+    cdef uint64_t* bits = <uint64_t*><size_t>rt_load_relaxed_u64(<const uint64_t*>&s.bits)
     cdef uint32_t w
     for w in range((objects + 63) // 64):
-        if rt_load_u64(&s.bits[w]) != mask_low(objects - w * 64):
+        if rt_load_u64(&bits[w]) != mask_low(objects - w * 64):
             return False
     return True
 
