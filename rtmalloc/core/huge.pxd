@@ -16,7 +16,8 @@ cdef extern from "config.h":
         RT_SEGMENT_SHIFT
 
 cdef enum:
-    HUGE_TRUST = 256           # segments after a quick huge page
+    HUGE_TRUST_LEAST = 4       # segments that get huge pages untested after the first quick one; it doubles with each further
+    HUGE_TRUST_MOST = 256      # ... quick one, so that of n segments that nobody touches about 2 log n are made resident
     HUGE_PAUSE_LEAST = 64      # segments after the first slow huge page; it doubles with each further one
     HUGE_PAUSE_MOST = 1 << 16
 
@@ -27,19 +28,24 @@ cdef enum HugeAnswer:
 
 cdef struct HugePages:
     uint32_t pause             # segments that the pause is long, 0 = the last huge page was quick
+    uint32_t trust             # segments that go untested, 0 = the last huge page was slow
     uint32_t left              # segments still to be opened before the next test
 
 
+cdef inline uint32_t huge_pages_double(uint32_t segments, uint32_t least, uint32_t most) noexcept nogil:
+    return least if segments < least else segments * 2 if segments < most else most
+
+
 cdef inline void huge_pages_note(HugePages* h, bint slow) noexcept nogil:
-    cdef uint32_t pause = rt_load_relaxed_u32(&h.pause)
-    if not slow:
-        pause = 0
-    elif pause < HUGE_PAUSE_LEAST:
-        pause = HUGE_PAUSE_LEAST
-    elif pause < HUGE_PAUSE_MOST:
-        pause *= 2
+    cdef uint32_t pause = 0
+    cdef uint32_t trust = 0
+    if slow:
+        pause = huge_pages_double(rt_load_relaxed_u32(&h.pause), HUGE_PAUSE_LEAST, HUGE_PAUSE_MOST)
+    else:
+        trust = huge_pages_double(rt_load_relaxed_u32(&h.trust), HUGE_TRUST_LEAST, HUGE_TRUST_MOST)
     rt_store_relaxed_u32(&h.pause, pause)
-    rt_store_relaxed_u32(&h.left, pause if pause else HUGE_TRUST)
+    rt_store_relaxed_u32(&h.trust, trust)
+    rt_store_relaxed_u32(&h.left, pause + trust)
 
 
 cdef inline int huge_pages_ask(
