@@ -5,7 +5,7 @@
 # are opened as they are needed: nothing is charged, locked or dumped that is not in use. A process with an address-space
 # limit (or a kernel that refuses the reservation) gets a range that is only *intended*: segments are mapped into it one
 # by one.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_store_relaxed_u64, rt_swap_if_u64

@@ -1,6 +1,5 @@
 # Return types that carry function attributes (attributes.h): cold_* and slow_* stay out of line, so that fast paths
 # need no stack frame; fast_* start on a cache line; inlined_* are parts of several fast paths.
-from libc.stdint cimport int32_t
 
 cdef extern from "attributes.h" nogil:
     ctypedef void cold_void "RT_COLD_VOID"

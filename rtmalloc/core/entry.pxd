@@ -2,7 +2,7 @@
 #
 # malloc: thread heap -> bin by a table -> pop.
 # free:   slice -> tag -> (tag - own tag base) is the bin's offset, or the object is not ours -> push.
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cython cimport likely, unlikely
@@ -36,7 +36,9 @@ from rtmalloc.core.object cimport Batch, batch_begin, batch_takes, object_locate
 from rtmalloc.core.percpu cimport (
     RT_PERCPU_BEATS, RT_PERCPU_BUILT, RT_PERCPU_DONE, RT_PERCPU_FULL, percpu_serves, rt_percpu_pop, rt_percpu_push,
 )
-from rtmalloc.core.refill cimport bin_close, bin_is_useless, cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill, heaps_flush
+from rtmalloc.core.refill cimport (
+    bin_close, bin_is_useless, cpu_bin_make_room, cpu_send_home, heap_flush, heap_free_excess, heap_refill, heaps_flush,
+)
 from rtmalloc.core.remote cimport heap_free_remote, heap_remote_tick, heap_takes_remote, span_put
 from rtmalloc.core.sample cimport (
     heap_beat_begin, heap_beat_break, heap_free_chosen, heap_sample_begin, heap_take_fence,

@@ -44,8 +44,7 @@ cdef inline slow_pointer large_take(Store* store, Purge* purge, size_t bytes, si
     slice = page_heap_take_aligned(&a.pages, slices, step, &rise)
     if slice == SLICE_NONE:
         return NULL
-    if rise.slices and rise.dirty_slices:
-        purge_for_peak(store, purge, &rise)
+    purge_for_peak(store, purge, &rise)
     s = &a.spans[slice]
     s.base = arena_address(a, slice)
     s.slices = slices
@@ -109,8 +108,7 @@ cdef inline bint large_resize(Store* store, Purge* purge, uint32_t slice, size_t
         if not page_heap_extend(&store.arena.pages, slice, s.slices, wanted - s.slices, &rise):
             return False
         s.slices = wanted
-        if rise.slices and rise.dirty_slices:
-            purge_for_peak(store, purge, &rise)
+        purge_for_peak(store, purge, &rise)
     return True
 
 

@@ -409,25 +409,12 @@ cdef inline int page_heap_map_run(PageHeap* ph, uint32_t slice, uint32_t count) 
     return -1
 
 
-cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil:
-    # A run of `count` >= 1 slices, or SLICE_NONE when the arena is full. The slices' dirty bits tell what is not zero.
-    cdef uint32_t slice = SLICE_NONE
-    cdef Rise rise
-    lock_take(&ph.lock)
-    if not page_heap_take_locked(ph, count, &slice):
-        slice = SLICE_NONE
-    page_heap_note_peak(ph, &rise)
-    lock_drop(&ph.lock)
-    if slice != SLICE_NONE and page_heap_map_run(ph, slice, count):
-        return SLICE_NONE
-    return slice
-
-
 cdef inline uint32_t page_heap_take_aligned(
     PageHeap* ph, uint32_t count, uint32_t alignment, Rise* rise
 ) noexcept nogil:
-    # A run of `count` slices whose address is a multiple of `alignment` (a power of two, at least 1) slices. Takes a longer
-    # run and gives its ends back untouched. `rise` tells what that meant for the peak.
+    # A run of `count` >= 1 slices whose address is a multiple of `alignment` (a power of two, at least 1) slices, or
+    # SLICE_NONE when the arena is full. The slices' dirty bits tell what is not zero. Takes a longer run and gives its ends
+    # back untouched. `rise` tells what that meant for the peak.
     cdef uint32_t first, misfit
     cdef uint64_t number
     cdef uint32_t slice = SLICE_NONE
@@ -448,10 +435,16 @@ cdef inline uint32_t page_heap_take_aligned(
     return slice
 
 
+cdef inline uint32_t page_heap_take(PageHeap* ph, uint32_t count) noexcept nogil:
+    # The same, anywhere, for who does not mind the peak.
+    cdef Rise rise
+    return page_heap_take_aligned(ph, count, 1, &rise)
+
+
 cdef inline void page_heap_lower_peak(PageHeap* ph, uint64_t slices) noexcept nogil:
-    # So many dirty slices went back when the peak had just been raised by at least as many.
+    # So many dirty slices went back when the peak had just been raised by at least as many: it never falls below 0.
     lock_take(&ph.lock)
-    ph.peak_slices -= slices if slices < ph.peak_slices else ph.peak_slices
+    ph.peak_slices -= slices
     if ph.peak_slices < ph.used_slices + ph.dirty_slices:
         ph.peak_slices = ph.used_slices + ph.dirty_slices
     lock_drop(&ph.lock)

@@ -265,20 +265,21 @@ cdef inline uint64_t purge_highest(Store* store, Purge* purge, uint64_t slices) 
     return purge.slices - began
 
 
-cdef inline slow_void purge_for_peak(Store* store, Purge* purge, const Rise* rise) noexcept nogil:
-    # A large block has taken memory that was not resident, and so raised the peak. Free memory that is kept for nothing but
-    # speed is no reason for a new peak: as much of it goes back, within the allowance. That bounds what it costs a program
-    # whose large blocks come and go.
-    cdef uint64_t now = rt_os_clock_ms()
+cdef inline void purge_for_peak(Store* store, Purge* purge, const Rise* rise) noexcept nogil:
+    # A large block was taken. Where that has raised the peak, free memory that is kept for nothing but speed is no reason
+    # for it: as much of it goes back, within the allowance.
     cdef uint64_t spared = rise.used_slices * <uint64_t>store.options.value[RT_OPTION_spare_percent] // 100
-    cdef uint64_t most = rise.slices
+    if rise.slices and rise.dirty_slices > spared and store.arena.page_bytes <= RT_SLICE_BYTES:
+        purge_rise(store, purge, rise.slices if rise.slices < rise.dirty_slices - spared else rise.dirty_slices - spared)
+
+
+cdef inline slow_void purge_rise(Store* store, Purge* purge, uint64_t most) noexcept nogil:
+    # Give back `most` slices, as far as the allowance goes. That bounds what it costs a program whose large blocks come and
+    # go.
+    cdef uint64_t now = rt_os_clock_ms()
     cdef uint64_t given
-    if rise.dirty_slices <= spared or store.arena.page_bytes > RT_SLICE_BYTES or not purge_is_wanted(store, purge, now):
+    if not purge_is_wanted(store, purge, now) or not lock_try(&purge.lock):
         return
-    if not lock_try(&purge.lock):
-        return
-    if most > rise.dirty_slices - spared:
-        most = rise.dirty_slices - spared
     if most > purge_peak_allowance(purge, now):
         most = purge.peak_allowance
     given = purge_highest(store, purge, most)

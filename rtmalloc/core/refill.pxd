@@ -3,8 +3,8 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.arena cimport arena_slice_of
 from rtmalloc.core.atomics cimport (
-    rt_add_u64, rt_and_u64, rt_load_relaxed_u8, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u8, rt_store_relaxed_u16,
-    rt_store_relaxed_u32, rt_store_relaxed_u64,
+    rt_add_u64, rt_and_u64, rt_load_relaxed_u8, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u8,
+    rt_store_relaxed_u16, rt_store_relaxed_u32,
 )
 from rtmalloc.core.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.central cimport Central

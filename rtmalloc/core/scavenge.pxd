@@ -3,9 +3,7 @@
 # owner's own bin would never be seen to be empty.
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
-from rtmalloc.core.atomics cimport (
-    rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_swap_if_u64,
-)
+from rtmalloc.core.atomics cimport rt_load_relaxed_u64, rt_swap_if_u64
 from rtmalloc.core.attributes cimport cold_int, cold_void
 from rtmalloc.core.heap cimport Bin, Heap, Source, bin_length, heap_sweep
 from rtmalloc.core.mailbox cimport mailbox_has_mail, mailbox_of

@@ -1,6 +1,5 @@
 # Threads and their heaps: a thread gets one when it first needs it, and leaves it behind clean when it ends.
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 
 from rtmalloc.core.arena cimport arena_address, arena_open, arena_run
 from rtmalloc.core.atomics cimport (

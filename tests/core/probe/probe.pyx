@@ -138,8 +138,7 @@ cdef class Pages:
         """As a large block: a new peak is met by giving dirty slices back. The run's first slice, and the rise."""
         cdef Rise rise
         cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, 1, &rise)
-        if slice != SLICE_NONE and rise.slices and rise.dirty_slices:
-            purge_for_peak(self.store, &self.purge, &rise)
+        purge_for_peak(self.store, &self.purge, &rise)
         return None if slice == SLICE_NONE else slice, rise.slices
 
     def give(self, uint32_t slice, uint32_t count):
