@@ -50,4 +50,4 @@ plots: build
 	$(BIN)/python -m bench_harness plots
 
 clean:
-	rm -rf build rtmalloc/_core.c rtmalloc/*.so rtmalloc/lib/*.so rtmalloc/core/_size_table.h bench_harness/native/bin
+	rm -rf build rtmalloc/_core.c rtmalloc/*.so rtmalloc/lib/*.so rtmalloc/core/base/_size_table.h bench_harness/native/bin

@@ -1,6 +1,6 @@
 """Build rtmalloc: one C file from Cython, compiled once, linked twice.
 
-1. ``rtmalloc/size_table.py`` turns rtmalloc.toml into ``rtmalloc/core/_size_table.h``; a table that breaks a
+1. ``rtmalloc/size_table.py`` turns rtmalloc.toml into ``rtmalloc/core/base/_size_table.h``; a table that breaks a
    rule ends the build with the line.
 2. Cython turns ``rtmalloc/_core.pyx`` and the layers it cimports into one C file.
 3. The compiler makes one object of it.
@@ -50,11 +50,11 @@ COMPILE_FLAGS = [
     "-Wno-unused-function",
     "-Wno-unused-variable",
 ]
-EXTENSION_LINK = [f"-Wl,--version-script={CORE / 'extension.map'}"]
+EXTENSION_LINK = [f"-Wl,--version-script={CORE / 'calls' / 'extension.map'}"]
 PRELOAD_LINK = [
     "-shared",
     "-Wl,--gc-sections",
-    f"-Wl,--version-script={CORE / 'preload.map'}",
+    f"-Wl,--version-script={CORE / 'calls' / 'preload.map'}",
     "-Wl,-z,defs",
     "-Wl,-z,now",
     "-Wl,-z,initfirst",  # our constructor, and with it our fork handlers, come before those of other libraries
@@ -81,7 +81,7 @@ def size_table_write() -> None:
         text = size_table.table_header(size_table.table_read(toml), SLICE_BYTES)
     except size_table.TableError as error:
         raise SystemExit(f"error: {error}") from None
-    header = CORE / "_size_table.h"
+    header = CORE / "base" / "_size_table.h"
     if not header.exists() or header.read_text() != text:
         header.write_text(text)
 
@@ -131,7 +131,7 @@ class ConsoleScript(Distribution().get_command_class("build_scripts")):  # type:
 
 def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
-    layers = sorted(str(p.relative_to(ROOT)) for p in CORE.glob("*") if p.suffix in (".pxd", ".h", ".map"))
+    layers = sorted(str(p.relative_to(ROOT)) for p in CORE.rglob("*") if p.suffix in (".pxd", ".h", ".map"))
     # Without its own module state per interpreter Cython leaves out Py_mod_multiple_interpreters, and interpreters with
     # a lock of their own (PEP 684) refuse the module. And its classes must be made for each of them: a static one would
     # be changed by every interpreter that imports it, with objects of its own allocator.
@@ -156,7 +156,7 @@ def extensions() -> list[Extension]:
             include_dirs=[str(CORE)],
             define_macros=[("CYTHON_USE_MODULE_STATE", "1")],
             extra_compile_args=["-O2", "-fvisibility=hidden", "-Wno-unused-variable", "-Wno-unused-function"],
-            depends=[str((CORE / "api.h").relative_to(ROOT))],
+            depends=[str((CORE / "calls" / "api.h").relative_to(ROOT))],
         ),
     ]
 

@@ -149,7 +149,7 @@ def build(variant: Variant) -> Path:
     work = TARGET / f"{variant.name}.{os.getpid()}"
     commands = _commands(variant, setup, work)
     digest = hashlib.sha256(repr(commands).replace(str(work), "").encode() + header.encode() + source.read_bytes())
-    for path in sorted([*setup.CORE.glob("*.h"), *setup.CORE.glob("*.map")]):
+    for path in sorted([*setup.CORE.rglob("*.h"), *setup.CORE.rglob("*.map")]):
         if path.name != "_size_table.h":
             digest.update(path.read_bytes())
     stamp = TARGET / f".{variant.name}.inputs"

@@ -24,39 +24,39 @@ from libc.string cimport memset
 
 from cpython.object cimport PyObject
 
-from rtmalloc.core.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
-from rtmalloc.core.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
-from rtmalloc.core.central cimport CLASSES_MOST
-from rtmalloc.core.entry cimport *
-from rtmalloc.core.fork cimport fork_register
-from rtmalloc.core.heap cimport BINS_OFFSET, Bin, Heap
-from rtmalloc.core.hooks cimport (
+from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
+from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
+from rtmalloc.core.spans.central cimport CLASSES_MOST
+from rtmalloc.core.calls.entry cimport *
+from rtmalloc.core.calls.fork cimport fork_register
+from rtmalloc.core.heaps.heap cimport BINS_OFFSET, Bin, Heap
+from rtmalloc.core.calls.hooks cimport (
     DOMAINS_ALL, DOMAIN_RAW, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
 )
-from rtmalloc.core.options cimport (
+from rtmalloc.core.base.options cimport (
     OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT, rt_option_presets,
     rt_option_specs,
 )
-from rtmalloc.core.pagemap cimport BIN_BYTES
-from rtmalloc.core.percpu cimport RT_PERCPU_BEAT, RT_PERCPU_LENGTH
-from rtmalloc.core.profile cimport ProfileBucket
-from rtmalloc.core.profile_file cimport profile_write
-from rtmalloc.core.pressure cimport (
+from rtmalloc.core.pages.pagemap cimport BIN_BYTES
+from rtmalloc.core.heaps.percpu cimport RT_PERCPU_BEAT, RT_PERCPU_LENGTH
+from rtmalloc.core.profile.profile cimport ProfileBucket
+from rtmalloc.core.profile.profile_file cimport profile_write
+from rtmalloc.core.giveback.pressure cimport (
     RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SOURCES, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE,
     rt_pressure_close, rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_source, rt_pressure_wake,
 )
-from rtmalloc.core.size_class cimport RT_MAX_SMALL
-from rtmalloc.core.span cimport Span
-from rtmalloc.core.stats cimport (
+from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
+from rtmalloc.core.spans.span cimport Span
+from rtmalloc.core.calls.stats cimport (
     RT_STATS_COUNTERS_AT, RT_STATS_NAME_COUNT, ClassStats, HeapStats, Stats, rt_stats_names, stats_print,
 )
-from rtmalloc.core.thread cimport allocator, allocator_open
+from rtmalloc.core.heaps.thread cimport allocator, allocator_open
 
-cdef extern from "exports.h":
+cdef extern from "calls/exports.h":
     pass
 
-cdef extern from "children.h" nogil:
+cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 

@@ -15,7 +15,7 @@ from cpython.ref cimport Py_DECREF
 
 from rtmalloc import _core
 
-cdef extern from "api.h" nogil:
+cdef extern from "calls/api.h" nogil:
     ctypedef struct rt_api:
         void* (*malloc)(size_t) noexcept nogil
         void* (*calloc)(size_t, size_t) noexcept nogil

@@ -154,7 +154,7 @@ def core_object(flavour: Flavour) -> Path:
     assert CORE_C.exists(), f"{CORE_C} is missing: run `make build` first"
     command: list[str | Path] = ["gcc", *CORE_FLAGS, *flavour.macros, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
     headers = [
-        *sorted(CORE.glob("*.h")),
+        *sorted(CORE.rglob("*.h")),
         *sorted(TARGET.glob(f"{flavour.variant.name}.*.h") if flavour.variant else []),
     ]
     return compile_cached(f"core-{flavour.name}.o", [CORE_C, *headers], [command])

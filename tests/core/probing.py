@@ -16,7 +16,7 @@ PROBE = ROOT / "tests" / "core" / "probe" / "probe.pyx"
 @functools.cache
 def probe_load() -> ModuleType:
     """The probe module, compiled against this checkout's layers if they have changed since the last time."""
-    layers = [path for path in sorted(CORE.iterdir()) if path.suffix in (".pxd", ".h")]
+    layers = [path for path in sorted(CORE.rglob("*")) if path.suffix in (".pxd", ".h")]
     include = sysconfig.get_paths()["include"]
     flags = ["-shared", "-fPIC", "-O1", "-g", "-w", "-fno-strict-aliasing", "-DRT_SLICE_SHIFT=14"]
     library = compile_cached(

@@ -94,7 +94,7 @@ def test_default_spans_hold_enough() -> None:
 
 
 def test_built_header_is_of_this_table() -> None:
-    header = ROOT / "rtmalloc" / "core" / "_size_table.h"
+    header = ROOT / "rtmalloc" / "core" / "base" / "_size_table.h"
     assert header.read_text() == table_header(table_read(ROOT / "rtmalloc.toml"), SLICE), "stale: run `make build`"
 
 

@@ -8,26 +8,27 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from rtmalloc.core cimport bitmap, segment
-from rtmalloc.core.options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
-from rtmalloc.core.page_heap cimport (
+from rtmalloc.core.base cimport bitmap
+from rtmalloc.core.pages cimport segment
+from rtmalloc.core.base.options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
+from rtmalloc.core.pages.page_heap cimport (
     SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, Rise, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
     page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
 )
-from rtmalloc.core.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
-from rtmalloc.core.purge cimport QUIET_NEVER, Purge, purge_for_peak, purge_segment
-from rtmalloc.core.radix cimport RadixMap, radix_get, radix_set, radix_take
-from rtmalloc.core.segment cimport Segment
-from rtmalloc.core.table_file cimport TableError, table_parse
-from rtmalloc.core.size_class cimport RT_CLASSES_MOST, rt_class_count, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
-from rtmalloc.core.span cimport (
+from rtmalloc.core.base.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
+from rtmalloc.core.giveback.purge cimport QUIET_NEVER, Purge, purge_for_peak, purge_segment
+from rtmalloc.core.base.radix cimport RadixMap, radix_get, radix_set, radix_take
+from rtmalloc.core.pages.segment cimport Segment
+from rtmalloc.core.base.table_file cimport TableError, table_parse
+from rtmalloc.core.base.size_class cimport RT_CLASSES_MOST, rt_class_count, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
+from rtmalloc.core.spans.span cimport (
     Span, span_claim, span_claim_all, span_form, span_full_mask, span_has_free, span_is_whole, span_object_at,
 )
-from rtmalloc.core.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
-from rtmalloc.core.store cimport Store
-from rtmalloc.core.transfer_cache cimport TransferCache, transfer_drain, transfer_give, transfer_take
+from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
+from rtmalloc.core.spans.store cimport Store
+from rtmalloc.core.spans.transfer_cache cimport TransferCache, transfer_drain, transfer_give, transfer_take
 
-cdef extern from "config.h":
+cdef extern from "base/config.h":
     enum:
         RT_SLICE_BYTES
         RT_SLICE_WORDS

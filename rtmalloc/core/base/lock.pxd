@@ -1,0 +1,62 @@
+# A four-byte lock: spin a little, then sleep in the kernel. The locks that threads wait for are held for well under a
+# microsecond, so sleeping pays only when the holder has lost its CPU. Three are held across a system call, and nobody
+# waits for those on the way to memory: the purge lock (only tried, but for trim() and fork), a heap's own lock while a
+# refill opens a segment (others only try it), and the registry of heaps while it maps room for new ones.
+from libc.stdint cimport uint32_t
+
+from rtmalloc.core.base.atomics cimport rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32
+from rtmalloc.core.base.attributes cimport slow_void
+from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait, rt_os_futex_wake
+
+cdef extern from "base/lock.h" nogil:
+    bint rt_fork_is_mine() noexcept      # this thread is forking: it owns all locks already
+    void rt_fork_begin() noexcept
+    void rt_fork_end() noexcept
+
+cdef enum:
+    LOCK_FREE = 0
+    LOCK_HELD = 1
+    LOCK_AWAITED = 2     # held, and somebody may be asleep
+    LOCK_SPINS = 200     # about 2 us with the CPU's spin hint: longer than any holder that is running needs
+
+cdef struct Lock:
+    uint32_t word        # LOCK_FREE, LOCK_HELD or LOCK_AWAITED
+
+
+cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
+    cdef uint32_t seen
+    cdef int i
+    if rt_fork_is_mine():
+        return
+    for i in range(LOCK_SPINS):
+        if rt_load_relaxed_u32(&lock.word) == LOCK_FREE:
+            seen = LOCK_FREE
+            if rt_swap_if_u32(&lock.word, &seen, LOCK_HELD):
+                return
+        rt_cpu_relax()
+    # Whoever slept once takes the lock as AWAITED: it cannot know whether others still sleep.
+    while rt_exchange_u32(&lock.word, LOCK_AWAITED) != LOCK_FREE:
+        rt_os_futex_wait(&lock.word, LOCK_AWAITED)
+
+
+cdef inline void lock_take(Lock* lock) noexcept nogil:
+    cdef uint32_t seen = LOCK_FREE
+    if not rt_swap_if_u32(&lock.word, &seen, LOCK_HELD):
+        lock_wait(lock)
+
+
+cdef inline bint lock_try(Lock* lock) noexcept nogil:
+    cdef uint32_t seen = LOCK_FREE
+    return rt_swap_if_u32(&lock.word, &seen, LOCK_HELD)
+
+
+cdef inline void lock_drop(Lock* lock) noexcept nogil:
+    if rt_fork_is_mine():
+        return
+    if rt_exchange_u32(&lock.word, LOCK_FREE) == LOCK_AWAITED:
+        rt_os_futex_wake(&lock.word, 1)
+
+
+cdef inline void lock_renew(Lock* lock) noexcept nogil:
+    # In a fork child: whoever held or awaited it in the parent does not exist here.
+    rt_store_relaxed_u32(&lock.word, LOCK_FREE)

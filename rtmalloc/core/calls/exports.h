@@ -1,0 +1,34 @@
+/* The names under which programs find us, as aliases of the functions that Cython emits. In the extension module the
+ * linker's version script hides them again. */
+#ifndef RT_EXPORTS_H
+#define RT_EXPORTS_H
+#include <stddef.h>
+#include "base/attributes.h"
+/* RT_EXPORT_PREFIXED gives all of them a prefix (rtx_malloc, rtx_free, ...), for test drivers under a sanitizer, whose
+ * own malloc must stay in place. */
+#ifdef RT_EXPORT_PREFIXED
+#define RT_NAME(name) rtx_##name
+#else
+#define RT_NAME(name) name
+#endif
+#define RT_EXPORT(target) __attribute__((visibility("default"), used, alias(#target)))
+extern void *RT_NAME(malloc)(size_t) RT_EXPORT(rt_malloc);
+extern void RT_NAME(free)(void *) RT_EXPORT(rt_free);
+extern void *RT_NAME(calloc)(size_t, size_t) RT_EXPORT(rt_calloc);
+extern void *RT_NAME(realloc)(void *, size_t) RT_EXPORT(rt_realloc);
+extern void *RT_NAME(reallocarray)(void *, size_t, size_t) RT_EXPORT(rt_reallocarray);
+extern void *RT_NAME(aligned_alloc)(size_t, size_t) RT_EXPORT(rt_aligned_alloc);
+extern void *RT_NAME(memalign)(size_t, size_t) RT_EXPORT(rt_memalign);
+extern int RT_NAME(posix_memalign)(void **, size_t, size_t) RT_EXPORT(rt_posix_memalign);
+extern void *RT_NAME(valloc)(size_t) RT_EXPORT(rt_valloc);
+extern void *RT_NAME(pvalloc)(size_t) RT_EXPORT(rt_pvalloc);
+extern size_t RT_NAME(malloc_usable_size)(void *) RT_EXPORT(rt_usable_size);
+extern int RT_NAME(malloc_trim)(size_t) RT_EXPORT(rt_trim);
+extern int RT_NAME(rtmalloc_emergency_flush)(void) RT_EXPORT(rt_emergency_flush);
+extern void RT_NAME(cfree)(void *) RT_EXPORT(rt_free);
+extern void RT_NAME(free_sized)(void *, size_t) RT_EXPORT(rt_free_sized);
+extern void RT_NAME(free_aligned_sized)(void *, size_t, size_t) RT_EXPORT(rt_free_aligned_sized);
+
+/* The table of api.h, for the Python extension of a process that runs under the preload library. */
+extern const void *RT_NAME(rtmalloc_api)(void) RT_EXPORT(rt_api_table);
+#endif

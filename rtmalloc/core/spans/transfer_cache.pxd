@@ -1,0 +1,80 @@
+# Whole empty spans between the threads and the page heap: one small LIFO per span length, so that a span given up by one
+# class or thread is formed anew by the next without the page heap's work. What it holds counts as used in the page heap
+# and is resident; it is bounded in bytes and emptied when it was not needed for an epoch.
+from libc.stdint cimport uint32_t, uint64_t
+
+from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.base.bitmap cimport rt_lowest_bit
+from rtmalloc.core.base.lock cimport Lock, lock_drop, lock_take
+from rtmalloc.core.pages.page_heap cimport SLICE_NONE, PageHeap, page_heap_give
+
+cdef enum:
+    TRANSFER_LENGTHS = 6       # spans of 1, 2, 4, 8, 16, 32 slices (size_table.py: LARGEST_SPAN_SLICES)
+    TRANSFER_SPANS = 64        # most spans of one length, whatever the budget says
+
+cdef struct TransferList:
+    Lock lock
+    uint32_t count
+    uint32_t low               # fewest spans since the last epoch: these were not needed
+    uint32_t padding
+    uint32_t slice[TRANSFER_SPANS]   # first slices, a LIFO
+
+cdef struct TransferCache:
+    TransferList lists[TRANSFER_LENGTHS]
+    uint64_t hits              # takes served from here (statistics, not exact)
+    uint64_t misses
+
+
+cdef inline uint32_t transfer_take(TransferCache* t, uint32_t slices) noexcept nogil:
+    # An empty span of `slices` slices, its content unknown, or SLICE_NONE.
+    cdef TransferList* l = &t.lists[rt_lowest_bit(slices)]
+    cdef uint32_t slice = SLICE_NONE
+    if rt_load_relaxed_u32(&l.count) == 0:
+        rt_add_u64(&t.misses, 1)
+        return SLICE_NONE
+    lock_take(&l.lock)
+    if l.count:
+        rt_store_relaxed_u32(&l.count, l.count - 1)
+        slice = l.slice[l.count]
+        if l.count < l.low:
+            l.low = l.count
+        rt_add_u64(&t.hits, 1)
+    lock_drop(&l.lock)
+    return slice
+
+
+cdef inline bint transfer_give(TransferCache* t, uint32_t slice, uint32_t slices, uint32_t room) noexcept nogil:
+    # Keep an empty span if fewer than `room` of its length are here already; whether it was kept.
+    cdef TransferList* l = &t.lists[rt_lowest_bit(slices)]
+    cdef bint kept = False
+    if room > TRANSFER_SPANS:
+        room = TRANSFER_SPANS
+    if rt_load_relaxed_u32(&l.count) >= room:
+        return False
+    lock_take(&l.lock)
+    if l.count < room:
+        l.slice[l.count] = slice
+        rt_store_relaxed_u32(&l.count, l.count + 1)
+        kept = True
+    lock_drop(&l.lock)
+    return kept
+
+
+cdef inline void transfer_drain(TransferCache* t, PageHeap* pages, bint all) noexcept nogil:
+    # Hand to the page heap what was not needed since the last call, oldest first; everything with `all`.
+    cdef TransferList* l
+    cdef uint32_t length, unneeded, i
+    cdef uint32_t gone[TRANSFER_SPANS]
+    for length in range(TRANSFER_LENGTHS):
+        l = &t.lists[length]
+        lock_take(&l.lock)
+        unneeded = l.count if all or l.low > l.count else l.low
+        for i in range(unneeded):
+            gone[i] = l.slice[i]
+        for i in range(unneeded, l.count):
+            l.slice[i - unneeded] = l.slice[i]
+        rt_store_relaxed_u32(&l.count, l.count - unneeded)
+        l.low = l.count
+        lock_drop(&l.lock)
+        for i in range(unneeded):
+            page_heap_give(pages, gone[i], 1 << length)
