@@ -129,6 +129,15 @@ class ConsoleScript(Distribution().get_command_class("build_scripts")):  # type:
         script.write_text(script.read_text().replace("@PYTHON@", Path(sysconfig.get_path("stdlib")).name))
 
 
+def declared_write() -> None:
+    """Generate what lists options and numbers, from their declarations (rtmalloc/core/declare.py)."""
+    declare = module_from_file(CORE / "declare.py")
+    try:
+        declare.sources_write()
+    except declare.DeclarationError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
 def extensions() -> list[Extension]:
     """The extension modules, with every layer as a dependency so that a change of one rebuilds."""
     layers = sorted(str(p.relative_to(ROOT)) for p in CORE.rglob("*") if p.suffix in (".pxd", ".h", ".map"))
@@ -163,6 +172,7 @@ def extensions() -> list[Extension]:
 
 if __name__ == "__main__":  # ci/variants.py imports the flags
     size_table_write()
+    declared_write()
     setup(
         ext_modules=cythonize(  # type: ignore[no-untyped-call]
             extensions(),

@@ -1,57 +1,44 @@
 # cython: freethreading_compatible=True, subinterpreters_compatible=own_gil
-"""The allocator core, as one translation unit, and its Python face.
-
-The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from those above it in this list:
-
-    atomics, attributes, platform, bitmap       words, the compiler and the operating system
-    lock, percpu, complain, options             small tools
-    size_class, table_file                      the table of small size classes
-    radix                                       a map of addresses outside the arena
-    segment, page_heap                          runs of slices: free, dirty, clean
-    span, span_queue                            a run cut into objects, whose free ones are bits
-    arena, pagemap, object                      the reserved range; who owns an address, which object it is
-    transfer_cache, central, mailbox, store     what threads share
-    heap, budget, remote, refill                a thread's bins and spans; objects that come home
-    scavenge, page_return, purge                giving back
-    pressure, background                        when memory is short, and when nobody calls
-    large                                       blocks above the small classes
-    thread, cpu_heap, entry, fork, stats        threads, the calls, fork, numbers
-    hooks, api                                  CPython's allocator domains; the table for Python code
-"""
+"""The allocator core, as one translation unit, and its Python face. rtmalloc/core/README.md has the map of its layers."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cpython.object cimport PyObject
 
-from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
+from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BEAT, RT_PERCPU_LIMIT
+from rtmalloc.core.base._numbers cimport (
+    RT_CLASS_STATS_COUNT, RT_HEAP_COUNTERS_COUNT, RT_HEAP_STATS_COUNT, RT_STATS_COUNT, ClassStats, HeapCounters,
+    HeapStats, Stats, rt_class_stats_names, rt_heap_counters_names, rt_heap_stats_names, rt_stats_names,
+)
+from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
-from rtmalloc.core.spans.central cimport CLASSES_MOST
-from rtmalloc.core.calls.entry cimport *
+from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
+from rtmalloc.core.base.options cimport rt_option_presets, rt_option_specs
+from rtmalloc.core.calls.aligned cimport *
+from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of
+from rtmalloc.core.calls.block cimport *
+from rtmalloc.core.calls.calloc cimport *
 from rtmalloc.core.calls.fork cimport fork_register
-from rtmalloc.core.heaps.heap cimport BINS_OFFSET, Bin, Heap
+from rtmalloc.core.calls.front cimport *
 from rtmalloc.core.calls.hooks cimport (
-    DOMAINS_ALL, DOMAIN_RAW, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
+    DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
 )
-from rtmalloc.core.base.options cimport (
-    OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT, rt_option_presets,
-    rt_option_specs,
-)
-from rtmalloc.core.pages.pagemap cimport BIN_BYTES
-from rtmalloc.core.heaps.percpu cimport RT_PERCPU_BEAT, RT_PERCPU_LENGTH
-from rtmalloc.core.profile.profile cimport ProfileBucket
-from rtmalloc.core.profile.profile_file cimport profile_write
+from rtmalloc.core.calls.realloc cimport *
+from rtmalloc.core.calls.stats cimport stats_print
+from rtmalloc.core.calls.trim cimport *
 from rtmalloc.core.giveback.pressure cimport (
-    RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SOURCES, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE,
-    rt_pressure_close, rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_source, rt_pressure_wake,
+    RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE, rt_pressure_close,
+    rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_wake,
 )
-from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
-from rtmalloc.core.spans.span cimport Span
-from rtmalloc.core.calls.stats cimport (
-    RT_STATS_COUNTERS_AT, RT_STATS_NAME_COUNT, ClassStats, HeapStats, Stats, rt_stats_names, stats_print,
+from rtmalloc.core.heaps.instance cimport allocator, allocator_open
+from rtmalloc.core.heaps.thread cimport thread_exit
+from rtmalloc.core.pages.tag cimport BIN_BYTES
+from rtmalloc.core.profile.profile_file cimport profile_write
+from rtmalloc.core.types cimport (
+    CLASSES_MOST, RT_PRESSURE_SOURCES, Bin, Heap, ProfileBucket, Shelf, Span, rt_pressure_source,
 )
-from rtmalloc.core.heaps.thread cimport allocator, allocator_open
 
 cdef extern from "calls/exports.h":
     pass
@@ -79,23 +66,23 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
     RT_STATIC_ASSERT(sizeof(Bin) == BIN_BYTES)
     RT_STATIC_ASSERT(sizeof(Span) == 128)
+    RT_STATIC_ASSERT(sizeof(Shelf) == 64)
     RT_STATIC_ASSERT(<size_t>&(<Heap*>NULL).beat == RT_PERCPU_BEAT)
-    RT_STATIC_ASSERT(<size_t>&(<Bin*>NULL).max_length == RT_PERCPU_LENGTH)
-    RT_STATIC_ASSERT(<size_t>&(<Heap*>NULL).bins == BINS_OFFSET)
+    RT_STATIC_ASSERT(<size_t>&(<Bin*>NULL).limit == RT_PERCPU_LIMIT)
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
     if not rt_python_is_up():
         rt_environment_leave(rt_file_of(&rt_api_own))
-    if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:
+    if allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]:
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 
 
 cdef destructor_void library_unload() noexcept nogil:
     # Nothing is torn down: frees arrive until the very end.
     if allocator().ready:
-        if allocator().store.options.value[RT_OPTION_stats_at_exit]:
+        if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
-        profile_write(&allocator().store.profile)
+        profile_write(allocator())
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -280,23 +267,27 @@ cdef class PressureWatch:
 
 
 def stats_raw():
-    """The numbers of ``Stats`` by name, and a list of (size, spans, owned, objects, free) per class in use."""
+    """The numbers of the allocator by name, those of all heaps summed, and a list of dictionaries per class in use."""
     cdef Stats st
+    cdef HeapCounters counters
     cdef ClassStats classes[CLASSES_MOST]
     cdef const rt_api* a = api()
-    cdef uint64_t* values = <uint64_t*>&st
-    cdef int i
+    cdef int i, j
     memset(&st, 0, sizeof(st))
+    memset(&counters, 0, sizeof(counters))
     memset(classes, 0, sizeof(classes))
     with nogil:
-        a.stats(&st, classes)
-    numbers = {rt_stats_names[i].decode(): values[i] for i in range(RT_STATS_NAME_COUNT)}
+        a.stats(&st, &counters, classes)
+    numbers = {rt_stats_names[i].decode(): (<uint64_t*>&st)[i] for i in range(RT_STATS_COUNT)}
+    summed = {
+        rt_heap_counters_names[i].decode(): (<uint64_t*>&counters)[i] for i in range(RT_HEAP_COUNTERS_COUNT)
+    }
     by_class = [
-        (a.class_size(i), classes[i].spans, classes[i].owned, classes[i].objects, classes[i].free)
+        {rt_class_stats_names[j].decode(): (<uint64_t*>&classes[i])[j] for j in range(RT_CLASS_STATS_COUNT)}
         for i in range(1, CLASSES_MOST)
         if classes[i].spans
     ]
-    return numbers, by_class
+    return numbers, summed, by_class
 
 
 def size_classes():
@@ -342,32 +333,31 @@ def profile_read():
 
 
 def heaps_raw():
-    """Per heap (id, live, thread, lives, cached, capacity, spans, span_bytes, span_free) and its counters by name."""
+    """Per heap, the oldest first, its numbers and its counters by name."""
     cdef const rt_api* a = api()
-    cdef uint32_t most = a.heaps(NULL, 0)
+    cdef uint32_t most = a.heaps(NULL, NULL, 0)
     cdef HeapStats* of = <HeapStats*>a.calloc(most + 1, sizeof(HeapStats))
-    cdef const uint64_t* counters
+    cdef HeapCounters* counters = <HeapCounters*>a.calloc(most + 1, sizeof(HeapCounters))
     cdef uint32_t count, i, j
-    if of == NULL:
-        raise MemoryError
     try:
+        if of == NULL or counters == NULL:
+            raise MemoryError
         with nogil:
             # A heap more may have come since.
-            count = a.heaps(of, most)
+            count = a.heaps(of, counters, most)
         found = []
         for i in range(count if count < most else most):
-            counters = <const uint64_t*>&of[i].counters
-            by_name = {
-                rt_stats_names[RT_STATS_COUNTERS_AT + j].decode(): counters[j]
-                for j in range(RT_STATS_NAME_COUNT - RT_STATS_COUNTERS_AT)
-            }
             found.append((
-                of[i].id, bool(of[i].live), of[i].thread, of[i].lives, of[i].cached, of[i].capacity, of[i].spans,
-                of[i].span_bytes, of[i].span_free, by_name,
+                {rt_heap_stats_names[j].decode(): (<uint64_t*>&of[i])[j] for j in range(RT_HEAP_STATS_COUNT)},
+                {
+                    rt_heap_counters_names[j].decode(): (<uint64_t*>&counters[i])[j]
+                    for j in range(RT_HEAP_COUNTERS_COUNT)
+                },
             ))
-        return found
+        return found[::-1]
     finally:
         a.free(of)
+        a.free(counters)
 
 
 def option_table():

@@ -17,12 +17,17 @@ class ClassStats:
     """Bytes of a block."""
     spans: int
     """Spans that hold blocks of this size."""
-    owned_spans: int
-    """Spans among them that a thread owns; the others wait for one or are full."""
+    current_spans: int
+    """Spans among them that refills draw from now: at most one for each slot."""
     blocks: int
     """Blocks that fit into these spans."""
     free_blocks: int
     """Blocks among them that are free and in no thread's cache."""
+
+    @classmethod
+    def from_numbers(cls, numbers: dict[str, int]) -> ClassStats:
+        """One class from its numbers in ``rtmalloc/core/numbers.toml``."""
+        return cls(numbers["size"], numbers["spans"], numbers["current"], numbers["objects"], numbers["free"])
 
     @property
     def allocated(self) -> int:
@@ -46,18 +51,22 @@ class ThreadStats:
     heap is a CPU's."""
     lives: int
     """Threads that have had it."""
+    slot: int
+    """Number of the slot, the group of spans, that the thread used last."""
     cached: int
     """Bytes of free blocks that the thread keeps at hand."""
     capacity: int
     """Bytes of free blocks that it may keep."""
-    spans: int
-    """Spans that it owns."""
-    span_bytes: int
-    """Bytes of address space in these spans."""
-    span_free: int
-    """Bytes of free blocks in these spans."""
     counters: dict[str, int]
-    """Events of this heap since the process began, by their names in ``rtmalloc/core/heap.pxd``."""
+    """Events of this heap since the process began, by their names in ``rtmalloc/core/numbers.toml``."""
+
+    @classmethod
+    def from_numbers(cls, numbers: dict[str, int], counters: dict[str, int]) -> ThreadStats:
+        """One heap from its numbers and its counters."""
+        return cls(
+            numbers["id"], bool(numbers["live"]), numbers["thread"], numbers["lives"], numbers["slot"],
+            numbers["cached"], numbers["capacity"], counters,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class Stats:
     caches: str
     """Whose the caches are, as in :attr:`Status.caches`."""
     counters: dict[str, int]
-    """Every number by its name in ``rtmalloc/core/stats.pxd``: events since the process began, all threads together."""
+    """Every number by its name in ``rtmalloc/core/numbers.toml``: events since the process began, all threads together."""
     classes: tuple[ClassStats, ...]
     """Size classes in use, smallest first."""
     per_thread: tuple[ThreadStats, ...]
@@ -129,7 +138,7 @@ def stats() -> Stats:
 
     It walks the page map: about a millisecond per GiB of memory in use, without stopping other threads.
     """
-    numbers, classes = _core.stats_raw()
+    numbers, summed, classes = _core.stats_raw()
     return Stats(
         allocated=numbers["allocated"],
         cached=numbers["cached"],
@@ -144,9 +153,9 @@ def stats() -> Stats:
         purged=numbers["purged"],
         threads=numbers["threads"],
         caches=_core.CACHES[numbers["caches"]],
-        counters=numbers,
-        classes=tuple(ClassStats(*row) for row in classes),
-        per_thread=tuple(ThreadStats(*row) for row in _core.heaps_raw()),
+        counters={**numbers, **summed},
+        classes=tuple(ClassStats.from_numbers(row) for row in classes),
+        per_thread=tuple(ThreadStats.from_numbers(*row) for row in _core.heaps_raw()),
     )
 
 

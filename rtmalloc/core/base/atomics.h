@@ -52,6 +52,13 @@ static inline uint64_t rt_and_u64(uint64_t *p, uint64_t v) {
     return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST);
 }
 static inline uint64_t rt_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+/* A relaxed load that may become an operand of the instruction that uses it, which compilers do not do with atomic ones. Of
+ * an aligned word, so it is not torn. */
+#ifdef __SANITIZE_THREAD__
+static inline uint64_t rt_load_operand_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+#else
+static inline uint64_t rt_load_operand_u64(const uint64_t *p) { return *p; }
+#endif
 /* Keeps the compiler from moving stores across; no instruction. A fork may stop a thread between any two of them. */
 static inline void rt_compiler_barrier(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 #endif

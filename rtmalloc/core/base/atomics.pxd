@@ -1,9 +1,10 @@
 # Atomic steps on shared words; atomics.h says which order each one has.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
 cdef extern from "base/atomics.h" nogil:
     uint8_t rt_load_relaxed_u8(const uint8_t* p) noexcept
     void rt_store_relaxed_u8(uint8_t* p, uint8_t v) noexcept
+    uint8_t rt_load_u8(const uint8_t* p) noexcept
     void rt_store_u8(uint8_t* p, uint8_t v) noexcept
     uint8_t rt_exchange_u8(uint8_t* p, uint8_t v) noexcept
 
@@ -20,6 +21,7 @@ cdef extern from "base/atomics.h" nogil:
     bint rt_swap_if_u32(uint32_t* p, uint32_t* seen, uint32_t v) noexcept
 
     uint64_t rt_load_relaxed_u64(const uint64_t* p) noexcept
+    uint64_t rt_load_operand_u64(const uint64_t* p) noexcept
     uint64_t rt_load_acquire_u64(const uint64_t* p) noexcept
     uint64_t rt_load_u64(const uint64_t* p) noexcept
     void rt_store_relaxed_u64(uint64_t* p, uint64_t v) noexcept

@@ -2,25 +2,26 @@
 # microsecond, so sleeping pays only when the holder has lost its CPU. Three are held across a system call, and nobody
 # waits for those on the way to memory: the purge lock (only tried, but for trim() and fork), a heap's own lock while a
 # refill opens a segment (others only try it), and the registry of heaps while it maps room for new ones.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from rtmalloc.core.base.atomics cimport rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32
+from rtmalloc.core.base.atomics cimport (
+    rt_add_u64, rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32,
+)
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait, rt_os_futex_wake
+from rtmalloc.core.types cimport Lock
 
 cdef extern from "base/lock.h" nogil:
     bint rt_fork_is_mine() noexcept      # this thread is forking: it owns all locks already
     void rt_fork_begin() noexcept
     void rt_fork_end() noexcept
+    uint64_t rt_lock_sleeps
 
 cdef enum:
     LOCK_FREE = 0
     LOCK_HELD = 1
     LOCK_AWAITED = 2     # held, and somebody may be asleep
     LOCK_SPINS = 200     # about 2 us with the CPU's spin hint: longer than any holder that is running needs
-
-cdef struct Lock:
-    uint32_t word        # LOCK_FREE, LOCK_HELD or LOCK_AWAITED
 
 
 cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
@@ -36,6 +37,7 @@ cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
         rt_cpu_relax()
     # Whoever slept once takes the lock as AWAITED: it cannot know whether others still sleep.
     while rt_exchange_u32(&lock.word, LOCK_AWAITED) != LOCK_FREE:
+        rt_add_u64(&rt_lock_sleeps, 1)
         rt_os_futex_wait(&lock.word, LOCK_AWAITED)
 
 

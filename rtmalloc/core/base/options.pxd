@@ -1,45 +1,13 @@
-# Run-time options: the table is options.h; this file reads the environment and checks ranges.
+# Run-time options: options.toml declares them; this file reads the environment and checks ranges.
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, strlen
 
+from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_PRESET_COUNT
 from rtmalloc.core.base.attributes cimport cold_int, cold_void
 from rtmalloc.core.base.complain cimport complain
+from rtmalloc.core.types cimport Options
 
 cdef extern from "base/options.h" nogil:
-    enum:
-        RT_OPTION_thread_kib
-        RT_OPTION_total_kib
-        RT_OPTION_thread_least_kib
-        RT_OPTION_bin_max
-        RT_OPTION_bin_kib
-        RT_OPTION_slow_start_bytes
-        RT_OPTION_refill_percent
-        RT_OPTION_transfer_kib
-        RT_OPTION_remote_kib
-        RT_OPTION_epoch_ms
-        RT_OPTION_idle_epochs
-        RT_OPTION_dirty_decay_ms
-        RT_OPTION_muzzy_decay_ms
-        RT_OPTION_background_thread
-        RT_OPTION_huge_pages
-        RT_OPTION_huge_page_us
-        RT_OPTION_populate_kib
-        RT_OPTION_pressure
-        RT_OPTION_pressure_stall_ms
-        RT_OPTION_purge_adaptive
-        RT_OPTION_spare_percent
-        RT_OPTION_page_return_ms
-        RT_OPTION_python
-        RT_OPTION_stats_at_exit
-        RT_OPTION_remap_kib
-        RT_OPTION_profile
-        RT_OPTION_profile_every
-        RT_OPTION_low_water
-        RT_OPTION_mailbox
-        RT_OPTION_keep_empty
-        RT_OPTION_address_order
-        RT_OPTION_segments
-        RT_OPTION_COUNT
     ctypedef struct rt_option_spec:
         const char* name
         int64_t preset
@@ -52,8 +20,6 @@ cdef extern from "base/options.h" nogil:
         const char* name
         const char* text
     const rt_option_preset rt_option_presets[]
-    enum:
-        RT_PRESET_COUNT
     const char* RT_PRESET
     bint rt_environment_is_ready() noexcept
     char* getenv(const char* name) noexcept
@@ -63,11 +29,7 @@ cdef enum:
     OPTION_NOT_A_NUMBER = -2
     OPTION_OUT_OF_RANGE = -3
     OPTION_NAME_BYTES = 64
-    OPTIONS_MOST = 64          # room for the table; RT_OPTION_COUNT stays below
     PATH_BYTES = 1024          # of a file or directory that the environment names
-
-cdef struct Options:
-    int64_t value[OPTIONS_MOST]   # by RT_OPTION_*; read relaxed by slow paths, so a change needs no stop
 
 
 cdef inline cold_void options_preset(Options* o) noexcept nogil:

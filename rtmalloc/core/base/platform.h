@@ -290,6 +290,23 @@ static inline int rt_os_sequences_abort(uint32_t cpu) {
     return r;
 }
 
+/* The CPU that the thread is on, as a hint. */
+static inline uint32_t rt_os_cpu(void) {
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : (uint32_t)cpu;
+}
+
+/* CPUs that the process may use. */
+static inline uint32_t rt_os_cpus(void) {
+    unsigned long mask[128]; /* 8192 CPUs */
+    int saved = errno;
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    uint32_t count = 0;
+    errno = saved;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++) count += (uint32_t)__builtin_popcountl(mask[i]);
+    return count ? count : 1;
+}
+
 static inline void rt_cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

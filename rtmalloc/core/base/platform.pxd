@@ -36,6 +36,8 @@ cdef extern from "base/platform.h" nogil:
     int rt_os_sequences_prepare() noexcept
     int rt_os_sequences_abort(uint32_t cpu) noexcept
     void rt_cpu_relax() noexcept
+    uint32_t rt_os_cpu() noexcept
+    uint32_t rt_os_cpus() noexcept
     int64_t rt_os_read_file(const char* name, char* text, size_t room) noexcept
     int rt_os_new_file(const char* directory, const char* name) noexcept
     int rt_os_append(int file, const char* text, size_t length) noexcept

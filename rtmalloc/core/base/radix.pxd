@@ -6,14 +6,12 @@ from rtmalloc.core.base.atomics cimport (
     rt_exchange_u64, rt_load_acquire_pointer, rt_load_acquire_u64, rt_swap_if_pointer,
 )
 from rtmalloc.core.base.platform cimport rt_os_map, rt_os_unmap
+from rtmalloc.core.types cimport RadixMap
 
 cdef enum:
     RADIX_BITS = 12            # per level: 3 * 12 + 12 bits of page offset = 48-bit addresses
     RADIX_FAN = 4096
     RADIX_PAGE_SHIFT = 12
-
-cdef struct RadixMap:
-    void* root                 # node of RADIX_FAN pointers to nodes of RADIX_FAN pointers to leaves of RADIX_FAN values
 
 
 cdef inline void* radix_node(void** place, bint create) noexcept nogil:

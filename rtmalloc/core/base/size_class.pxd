@@ -1,12 +1,12 @@
 # Small size classes. The table is generated from rtmalloc.toml by rtmalloc/size_table.py, or read when the process starts
 # (table_file.pxd); size_table.h holds it. It does not change after the allocator is open.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
+
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 
 cdef extern from "base/config.h" nogil:
     enum:
-        RT_CLASSES_MOST         # room for classes, and class 0 for "none"
         RT_MAX_SMALL            # bytes of the largest class that there may be
-        RT_SLICE_BYTES
     ctypedef struct rt_size_table_data:
         pass
     uint32_t rt_class_size[]

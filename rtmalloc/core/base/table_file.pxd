@@ -4,16 +4,17 @@
 # `sizes = [numbers]`, comments. First the whole file is read into a TableText, then its rules are checked in the order in
 # which size_table.py checks them (the texts of the rules come from there, too: RT_RULE_*). Nothing here allocates: it
 # runs before the first block is handed out, and the file's text lies on the stack.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport memcmp, memset, strlen
 
 from rtmalloc.core.base.attributes cimport cold_int, cold_void
 from rtmalloc.core.base.complain cimport COMPLAINT_BYTES, text_append, text_append_number
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.platform cimport rt_os_complain, rt_os_page_size, rt_os_read_file
 from rtmalloc.core.base.size_class cimport (
-    RT_CLASSES_MOST, RT_MAX_SMALL, RT_SLICE_BYTES, rt_bin_offset, rt_class_count, rt_class_largest, rt_class_size,
-    rt_class_slices,
+    RT_MAX_SMALL, rt_bin_offset, rt_class_count, rt_class_largest, rt_class_size, rt_class_slices,
 )
+from rtmalloc.core.types cimport RT_CLASSES_MOST
 
 cdef extern from "base/size_table.h" nogil:
     enum:

@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
-enum { RT_API_VERSION = 1 };
+enum { RT_API_VERSION = 2 };
 typedef struct {
     uint32_t version;                              /* RT_API_VERSION */
     uint32_t bytes;                                /* sizeof(rt_api) of the library */
@@ -18,7 +18,7 @@ typedef struct {
     void (*free)(void *);
     int (*owns)(const void *);                     /* whether a pointer is a block of this allocator */
     int (*trim)(void);
-    void (*stats)(void *stats, void *classes);     /* struct Stats, array of struct ClassStats */
+    void (*stats)(void *stats, void *counters, void *classes); /* rt_stats, rt_heap_counters, array of rt_class_stats */
     int (*option_set)(int number, int64_t value);  /* 0, or OPTION_OUT_OF_RANGE */
     int64_t (*option_get)(int number);
     int (*hooks_set)(uint32_t domains);            /* bits of the Python domains to hook; 0 without an interpreter */
@@ -36,7 +36,7 @@ typedef struct {
     int (*pressure_alarm)(void);                   /* the same for who watches a source; 0 when there has just been one */
     void (*pressure_listen)(const void *wake);     /* struct rt_pressure_source (pressure.h) to write to at refusals; or NULL */
     uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
-    uint32_t (*heaps)(void *of, uint32_t most);    /* array of struct HeapStats; how many heaps there are */
+    uint32_t (*heaps)(void *of, void *counters, uint32_t most); /* arrays of rt_heap_stats and rt_heap_counters; how many heaps there are */
     int (*caches)(void);                           /* CACHES_* (percpu.pxd): whose the caches are */
 } rt_api;
 

@@ -1,25 +1,26 @@
 # The table of calls that the preload library exports and the Python face uses (api.h).
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from rtmalloc.core.alternatives.percpu cimport percpu_mode
+from rtmalloc.core.base._numbers cimport ClassStats, HeapCounters, HeapStats, Stats
+from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
-from rtmalloc.core.calls.entry cimport (
-    heap_or_null, realloc_nonzero, rt_calloc, rt_emergency_flush, rt_free, rt_malloc, rt_trim,
-)
-from rtmalloc.core.calls.hooks cimport hook_is_ours, hooks_active, hooks_pause, hooks_set
-from rtmalloc.core.base.options cimport (
-    OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every, Options, option_set,
-)
-from rtmalloc.core.heaps.percpu cimport percpu_mode
-from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen, rt_pressure_source
-from rtmalloc.core.profile.profile cimport (
-    PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large, profile_start,
-    profile_stop,
-)
-from rtmalloc.core.heaps.sample cimport heap_sample_renew
+from rtmalloc.core.base.options cimport OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, option_set
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
-from rtmalloc.core.calls.stats cimport ClassStats, HeapStats, Stats, stats_gather, stats_of_heaps
 from rtmalloc.core.base.table_file cimport rt_table_name
-from rtmalloc.core.heaps.thread cimport Allocator, allocator, allocator_open, heap_is_real, thread_heap
+from rtmalloc.core.calls.block cimport block_is_ours
+from rtmalloc.core.calls.calloc cimport rt_calloc
+from rtmalloc.core.calls.front cimport rt_free, rt_malloc
+from rtmalloc.core.calls.hooks cimport hooks_active, hooks_pause, hooks_set
+from rtmalloc.core.calls.realloc cimport realloc_nonzero
+from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
+from rtmalloc.core.calls.trim cimport rt_emergency_flush, rt_trim
+from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen
+from rtmalloc.core.heaps.beat cimport beat_renew
+from rtmalloc.core.heaps.instance cimport allocator, allocator_open
+from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_or_null
+from rtmalloc.core.profile.profile cimport profile_now, profile_read, profile_read_large, profile_start, profile_stop
+from rtmalloc.core.types cimport PROFILE_LARGE, PROFILE_SMALL, Allocator, Options, ProfileBucket, rt_pressure_source
 
 cdef extern from "calls/api.h" nogil:
     enum:
@@ -33,7 +34,7 @@ cdef extern from "calls/api.h" nogil:
         void (*free)(void*) noexcept nogil
         int (*owns)(const void*) noexcept nogil
         int (*trim)() noexcept nogil
-        void (*stats)(void*, void*) noexcept nogil
+        void (*stats)(void*, void*, void*) noexcept nogil
         int (*option_set)(int, int64_t) noexcept nogil
         int64_t (*option_get)(int) noexcept nogil
         int (*hooks_set)(uint32_t) noexcept nogil
@@ -51,7 +52,7 @@ cdef extern from "calls/api.h" nogil:
         int (*pressure_alarm)() noexcept nogil
         void (*pressure_listen)(const void*) noexcept nogil
         uint32_t (*pressure_watched)() noexcept nogil
-        uint32_t (*heaps)(void*, uint32_t) noexcept nogil
+        uint32_t (*heaps)(void*, void*, uint32_t) noexcept nogil
         int (*caches)() noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
@@ -59,25 +60,24 @@ cdef extern from "calls/api.h" nogil:
 
 
 cdef inline int api_owns(const void* p) noexcept nogil:
-    # Whether `p` points to (or into) a block of this allocator; any pointer may be asked about.
-    return hook_is_ours(p)
+    return block_is_ours(p)
 
 
 cdef inline int api_trim() noexcept nogil:
     return rt_trim(0)
 
 
-cdef inline void api_stats(void* stats, void* classes) noexcept nogil:
+cdef inline void api_stats(void* stats, void* counters, void* classes) noexcept nogil:
     if allocator_open():
-        stats_gather(allocator(), <Stats*>stats, <ClassStats*>classes)
+        stats_gather(allocator(), <Stats*>stats, <HeapCounters*>counters, <ClassStats*>classes)
 
 
-cdef inline uint32_t api_heaps(void* of, uint32_t most) noexcept nogil:
-    return stats_of_heaps(allocator(), <HeapStats*>of, most) if allocator_open() else 0
+cdef inline uint32_t api_heaps(void* of, void* counters, uint32_t most) noexcept nogil:
+    return stats_of_heaps(allocator(), <HeapStats*>of, <HeapCounters*>counters, most) if allocator_open() else 0
 
 
 cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
-    cdef Options* options = &allocator().store.options
+    cdef Options* options = &allocator().options
     if number < 0 or number >= RT_OPTION_COUNT:
         return OPTION_UNKNOWN
     if number == RT_OPTION_profile and value == 1 and options.value[RT_OPTION_profile] == 0:
@@ -88,7 +88,7 @@ cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
 
 
 cdef inline int64_t api_option_get(int number) noexcept nogil:
-    return allocator().store.options.value[number]
+    return allocator().options.value[number]
 
 
 cdef inline int api_hooks_set(uint32_t domains) noexcept nogil:
@@ -112,43 +112,42 @@ cdef inline const char* api_table_name() noexcept nogil:
 
 
 cdef inline int api_profile_start(uint32_t every) noexcept nogil:
-    if not allocator_open() or not profile_start(&allocator().store.profile, every):
+    if not allocator_open() or not profile_start(allocator(), every):
         return 0
-    allocator().store.options.value[RT_OPTION_profile] = 1
+    allocator().options.value[RT_OPTION_profile] = 1
     if heap_is_real(thread_heap()):
-        heap_sample_renew(thread_heap())
+        beat_renew(thread_heap())
     return 1
 
 
 cdef inline void api_profile_stop() noexcept nogil:
-    profile_stop(&allocator().store.profile)
-    allocator().store.options.value[RT_OPTION_profile] = 0
+    profile_stop(allocator())
+    allocator().options.value[RT_OPTION_profile] = 0
 
 
 cdef inline void api_profile_state(uint64_t* state) noexcept nogil:
-    cdef Profile* p = &allocator().store.profile
-    state[0] = p.recording != 0
-    state[1] = p.every
-    state[2] = profile_now(p) if p.tables != NULL else 0
+    cdef Allocator* a = allocator()
+    state[0] = a.profile.recording != 0
+    state[1] = a.profile.every
+    state[2] = profile_now(a) if a.profile.tables != NULL else 0
     state[3] = PROFILE_SMALL
     state[4] = PROFILE_LARGE
 
 
 cdef inline int api_profile_small(uint32_t i, void* bucket) noexcept nogil:
-    return profile_read(&allocator().store.profile, i, <ProfileBucket*>bucket)
+    return profile_read(allocator(), i, <ProfileBucket*>bucket)
 
 
 cdef inline int api_profile_large(uint32_t i, uint64_t* bucket) noexcept nogil:
-    return profile_read_large(&allocator().store.profile, i, bucket)
+    return profile_read_large(allocator(), i, bucket)
 
 
 cdef inline int api_pressure_alarm() noexcept nogil:
-    cdef Allocator* a = allocator()
-    return pressure_alarm(&a.store, &a.purge, &a.pressure, heap_or_null()) if allocator_open() else 0
+    return pressure_alarm(allocator(), thread_heap_or_null()) if allocator_open() else 0
 
 
 cdef inline void api_pressure_listen(const void* wake) noexcept nogil:
-    pressure_listen(&allocator().pressure, <const rt_pressure_source*>wake)
+    pressure_listen(allocator(), <const rt_pressure_source*>wake)
 
 
 cdef inline uint32_t api_pressure_watched() noexcept nogil:

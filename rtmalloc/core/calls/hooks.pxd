@@ -9,20 +9,19 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from cython cimport unlikely
 
-from rtmalloc.core.pages.arena cimport Arena, arena_slice_of
 from rtmalloc.core.base.atomics cimport (
     rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64,
 )
 from rtmalloc.core.base.attributes cimport (
     cold_int, fast_pointer, fast_void, inlined_pointer, inlined_void, slow_pointer, slow_void,
 )
-from rtmalloc.core.calls.entry cimport (
-    free_inside, free_other, malloc_small, realloc_inside, realloc_nonzero, rt_calloc, rt_malloc,
-)
-from rtmalloc.core.calls.large cimport giant_bytes, giant_give
-from rtmalloc.core.pages.pagemap cimport tag_find_inside
 from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
-from rtmalloc.core.heaps.thread cimport allocator, rt_tls_is_active
+from rtmalloc.core.calls.calloc cimport rt_calloc
+from rtmalloc.core.calls.front cimport front_free, front_malloc, rt_malloc
+from rtmalloc.core.calls.giant cimport giant_bytes, giant_give
+from rtmalloc.core.calls.realloc cimport realloc_inside, realloc_nonzero
+from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.pages.tag cimport tag_find_inside
 
 cdef extern from "calls/hooks.h" nogil:
     enum:
@@ -50,18 +49,13 @@ cdef enum:
     DOMAINS_ALL = 7            # as a set of bits
 
 
-cdef inline bint hook_is_ours(const void* p) noexcept nogil:
-    cdef const Arena* a = &allocator().store.arena
-    return arena_slice_of(a, p) < rt_load_relaxed_u64(&a.slice_count) or giant_bytes(&allocator().giants, p) != 0
-
-
 # ---- what the domains have in common. The fast paths are malloc's and free's own, not a call more: pausing is folded
 # into the test for large blocks, and a pointer that is not ours lies outside of the arena, as few others do.
 
 cdef inline inlined_pointer hook_malloc(int domain, size_t bytes) noexcept nogil:
     if unlikely(bytes > rt_load_relaxed_u64(&rt_hook_small)):
         return hook_malloc_slow(domain, bytes)
-    return malloc_small(bytes)
+    return front_malloc(bytes)
 
 
 cdef inline slow_pointer hook_malloc_slow(int domain, size_t bytes) noexcept nogil:
@@ -78,7 +72,7 @@ cdef inline void* hook_calloc(int domain, size_t count, size_t bytes) noexcept n
 
 cdef inline inlined_pointer hook_realloc(int domain, void* p, size_t bytes) noexcept nogil:
     cdef uint32_t tag
-    if unlikely(not tag_find_inside(&allocator().store.arena, p, &tag)):
+    if unlikely(not tag_find_inside(&allocator().arena, p, &tag)):
         # Lists, for one, get their first storage by realloc(NULL).
         return hook_realloc_outside(domain, p, bytes) if p != NULL else hook_malloc(domain, bytes)
     return realloc_inside(tag, p, bytes)
@@ -86,24 +80,21 @@ cdef inline inlined_pointer hook_realloc(int domain, void* p, size_t bytes) noex
 
 cdef inline slow_pointer hook_realloc_outside(int domain, void* p, size_t bytes) noexcept nogil:
     # A foreign block stays with its allocator: only that one knows its size.
-    if giant_bytes(&allocator().giants, p) == 0:
+    if giant_bytes(allocator(), p) == 0:
         return rt_previous[domain].realloc(rt_previous[domain].ctx, p, bytes)
     return realloc_nonzero(p, bytes)
 
 
 cdef inline inlined_void hook_free(int domain, void* p) noexcept nogil:
     cdef uint32_t tag
-    if unlikely(not tag_find_inside(&allocator().store.arena, p, &tag)):
+    if unlikely(not tag_find_inside(&allocator().arena, p, &tag)):
         hook_free_outside(domain, p)
         return
-    if unlikely(not rt_tls_is_active()):
-        free_other(p)
-        return
-    free_inside(tag, p)
+    front_free(tag, p)
 
 
 cdef inline slow_void hook_free_outside(int domain, void* p) noexcept nogil:
-    if p != NULL and not giant_give(&allocator().giants, p):
+    if p != NULL and not giant_give(allocator(), p):
         rt_previous[domain].free(rt_previous[domain].ctx, p)
 
 

@@ -6,29 +6,24 @@
 #
 # The geometry of a span is read without protection and only believed once a claimed bit pins the span: before that, the
 # span may be released and formed anew at any time (docs/protocol.md).
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from rtmalloc.core.pages.arena cimport arena_address, arena_bits
 from rtmalloc.core.base.atomics cimport (
-    rt_and_u64, rt_load_relaxed_u8, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_or_u64,
+    rt_and_u64, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8, rt_or_u64,
     rt_store_relaxed_u8,
 )
 from rtmalloc.core.base.attributes cimport slow_int
 from rtmalloc.core.base.bitmap cimport mask_low
-from rtmalloc.core.heaps.heap cimport Heap
-from rtmalloc.core.spans.object cimport Batch
-from rtmalloc.core.pages.page_heap cimport page_heap_split_huge
-from rtmalloc.core.pages.pagemap cimport tag_class, tag_of_slice
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.platform cimport rt_os_discard
-from rtmalloc.core.heaps.remote cimport span_put
+from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
+from rtmalloc.core.pages.arena cimport arena_address, arena_bits
+from rtmalloc.core.pages.huge_pages cimport huge_pages_split
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
-from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
-from rtmalloc.core.spans.span cimport Span, span_unit_bytes
-from rtmalloc.core.spans.store cimport Store
-
-cdef extern from "base/config.h":
-    enum:
-        RT_SLICE_BYTES
+from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
+from rtmalloc.core.spans.shelf cimport shelf_put, shelf_tidy
+from rtmalloc.core.spans.span cimport SPAN_CURRENT, span_state, span_unit_bytes
+from rtmalloc.core.types cimport Allocator, Batch, Span
 
 cdef struct Geometry:
     # What a span looked like when it was read; true only while we hold one of its objects.
@@ -39,30 +34,25 @@ cdef struct Geometry:
     uint32_t bytes             # of the span
     uint32_t unit              # bytes of one bit of `returned`
 
-cdef struct PageReturn:
-    uint64_t calls             # madvise calls
-    uint64_t bytes             # given back
-    uint64_t spans             # looked at
-    uint64_t raced             # runs put back because somebody else was using them
 
-
-cdef inline bint geometry_read(const Store* store, uint32_t slice, Geometry* g) noexcept nogil:
+cdef inline bint geometry_read(const Allocator* a, uint32_t slice, Geometry* g) noexcept nogil:
     # Read the geometry of the span that begins at `slice`; False when none does.
-    cdef uint32_t class_ = tag_class(tag_of_slice(&store.arena, slice))
-    cdef const Span* s = &store.arena.spans[slice]
-    if class_ == 0 or class_ >= rt_class_count or rt_load_relaxed_u32(&s.index) != slice:
+    cdef uint32_t tag = tag_of_slice(&a.arena, slice)
+    cdef uint32_t class_ = tag_class(tag)
+    cdef const Span* s = &a.arena.spans[slice]
+    if not tag_is_small(tag) or rt_load_relaxed_u32(&s.index) != slice:
         return False
-    g.base = arena_address(&store.arena, slice)
-    g.bits = arena_bits(&store.arena, slice)
+    g.base = arena_address(&a.arena, slice)
+    g.bits = arena_bits(&a.arena, slice)
     g.size = rt_class_size[class_]
     g.objects = rt_load_relaxed_u16(&s.objects)
     g.bytes = <uint32_t>rt_class_slices[class_] * RT_SLICE_BYTES
-    g.unit = span_unit_bytes(g.bytes, store.arena.page_bytes)
+    g.unit = span_unit_bytes(g.bytes, a.arena.page_bytes)
     return True
 
 
-cdef inline bint geometry_same(const Geometry* a, const Geometry* b) noexcept nogil:
-    return a.base == b.base and a.size == b.size and a.objects == b.objects
+cdef inline bint geometry_same(const Geometry* g, const Geometry* now) noexcept nogil:
+    return g.base == now.base and g.size == now.size and g.objects == now.objects
 
 
 cdef inline uint64_t object_mask(uint32_t first, uint32_t end, uint32_t word) noexcept nogil:
@@ -98,7 +88,7 @@ cdef inline bint unit_is_free(const Geometry* g, uint32_t unit) noexcept nogil:
 
 
 cdef inline bint objects_claim(
-    Store* store, Heap* self, Span* s, uint32_t slice, const Geometry* g, uint32_t first, uint32_t end
+    Allocator* a, Span* s, uint32_t slice, const Geometry* g, uint32_t first, uint32_t end
 ) noexcept nogil:
     # Claim the objects [first, end), all or none, and make sure that the span is the one whose geometry we read.
     cdef Geometry now
@@ -110,31 +100,31 @@ cdef inline bint objects_claim(
         mask = object_mask(first, end, w)
         got = rt_and_u64(&g.bits[w], ~mask) & mask
         # The first bit that we hold pins the span: from here on its geometry stays what it is now.
-        whole = got == mask and (w != begin or (geometry_read(store, slice, &now) and geometry_same(g, &now)))
+        whole = got == mask and (w != begin or (geometry_read(a, slice, &now) and geometry_same(g, &now)))
         if not whole and got:
-            objects_put(store, self, s, w, got)
+            objects_put(a, s, w, got)
         w += 1
     if whole:
         return True
     w -= 1
     while w > begin:
         w -= 1
-        objects_put(store, self, s, w, object_mask(first, end, w))
+        objects_put(a, s, w, object_mask(first, end, w))
     return False
 
 
-cdef inline void objects_put(Store* store, Heap* self, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
+cdef inline void objects_put(Allocator* a, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
     # Put claimed objects back, with all that a free does: theirs may be the bits that somebody missed meanwhile.
     cdef Batch batch
     batch.span = s
     batch.word = word
     batch.mask = mask
     batch.class_ = s.class_
-    span_put(store, self, &batch)
+    shelf_put(a, &batch)
 
 
 cdef inline uint32_t span_return_run(
-    Store* store, PageReturn* counters, Heap* self, Span* s, uint32_t slice, const Geometry* g, uint32_t unit, uint32_t end_unit
+    Allocator* a, Span* s, uint32_t slice, const Geometry* g, uint32_t unit, uint32_t end_unit
 ) noexcept nogil:
     # Return the units [unit, end_unit), which looked free; the number of system calls.
     cdef uint32_t first = unit * g.unit // g.size
@@ -142,40 +132,42 @@ cdef inline uint32_t span_return_run(
     cdef uint32_t w
     if end > g.objects:
         end = g.objects
-    if not objects_claim(store, self, s, slice, g, first, end):
-        counters.raced += 1
+    if not objects_claim(a, s, slice, g, first, end):
+        a.purge.spans.raced += 1
         return 0
-    page_heap_split_huge(&store.arena.pages, slice // SEGMENT_SLICES)
+    huge_pages_split(&a.arena.pages, slice // SEGMENT_SLICES)
     if rt_os_discard(g.base + unit * g.unit, (end_unit - unit) * g.unit) == 0:
-        counters.bytes += (end_unit - unit) * g.unit
+        a.purge.spans.bytes += (end_unit - unit) * g.unit
         # Before the objects are back: whoever then draws one of them clears the mask afterwards.
         rt_or_u64(&s.returned, mask_low(end_unit) & ~mask_low(unit))
     w = first // 64
     while w * 64 < end:
-        objects_put(store, self, s, w, object_mask(first, end, w))
+        objects_put(a, s, w, object_mask(first, end, w))
         w += 1
-    counters.calls += 1
+    a.purge.spans.calls += 1
     return 1
 
 
 cdef inline slow_int span_return(
-    Store* store, PageReturn* counters, Heap* self, uint32_t slice, uint32_t quiet_wanted
+    Allocator* a, uint32_t slice, uint32_t quiet_wanted
 ) noexcept nogil:
     # Return the empty pages of the span that begins at `slice`, unless it was drawn from during the last `quiet_wanted`
-    # passes. `self` is the caller's heap or NULL. The number of system calls.
-    cdef Span* s = &store.arena.spans[slice]
+    # passes. The number of system calls.
+    cdef Span* s = &a.arena.spans[slice]
     cdef Geometry g
     cdef uint64_t returned
     cdef uint32_t unit, units, end
     cdef uint32_t calls = 0
     cdef uint8_t quiet
-    if not geometry_read(store, slice, &g):
+    if not geometry_read(a, slice, &g):
         return 0
-    counters.spans += 1
+    a.purge.spans.spans += 1
     quiet = rt_load_relaxed_u8(&s.quiet)
     if quiet < quiet_wanted:
         rt_store_relaxed_u8(&s.quiet, quiet + 1)
         return 0
+    if span_state(s) == SPAN_CURRENT:
+        shelf_tidy(a, slice)
     returned = rt_load_relaxed_u64(&s.returned)
     units = g.bytes // g.unit
     # Objects from `fresh` on were never handed out since the span's memory was clean: nothing is there to return.
@@ -190,6 +182,6 @@ cdef inline slow_int span_return(
         end = unit + 1
         while end < units and not returned >> end & 1 and unit_is_free(&g, end):
             end += 1
-        calls += span_return_run(store, counters, self, s, slice, &g, unit, end)
+        calls += span_return_run(a, s, slice, &g, unit, end)
         unit = end + 1
     return calls

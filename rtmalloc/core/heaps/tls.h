@@ -4,29 +4,36 @@
  * need no test for it, they miss into their slow paths. A thread that has passed its exit points to rt_heap_late, which
  * looks the same but tells the slow paths not to open a heap again.
  *
- * They are bytes here because their types are Cython's; tls.pxd checks that they are large enough. */
+ * Their types are Cython's: here they are what the fast paths read of a Heap, and bytes. instance.pxd checks the sizes. */
 #ifndef RT_TLS_H
 #define RT_TLS_H
+#include "../base/attributes.h"
+#include "../base/config.h"
 #include <pthread.h>
 #include <stdint.h>
-#include "base/attributes.h"
-#include "base/config.h"
-enum { RT_HEAP_BYTES = 16384, RT_ALLOCATOR_BYTES = 16384 };
-#define RT_NO_TAG_BASE 0x80000000u /* heap id 2**20: above every tag */
+enum { RT_ALLOCATOR_BYTES = 8192, RT_BINS_OFFSET = 64, RT_BIN_COUNT = 128 };
+#define RT_NO_TAG_BASE 0x80000000u /* above every tag */
 
-typedef union {
+/* The bottom of every bin that has no block. */
+static void *rt_no_cells[1];
+
+typedef struct {
     uint32_t tag_base;
-    char bytes[RT_HEAP_BYTES];
-} rt_heap_storage __attribute__((aligned(128)));
+    char padding[RT_BINS_OFFSET - sizeof(uint32_t)];
+    void **bins[RT_BIN_COUNT][2]; /* top and limit */
+} rt_heap_front __attribute__((aligned(64)));
 
-static rt_heap_storage rt_heap_empty = {RT_NO_TAG_BASE};
-static rt_heap_storage rt_heap_late = {RT_NO_TAG_BASE};
+#define RT_FRONT_EMPTY {RT_NO_TAG_BASE, {0}, {[0 ... RT_BIN_COUNT - 1] = {rt_no_cells, rt_no_cells}}}
+static rt_heap_front rt_heap_empty = RT_FRONT_EMPTY;
+static rt_heap_front rt_heap_late = RT_FRONT_EMPTY;
 static char rt_allocator_storage[RT_ALLOCATOR_BYTES] __attribute__((aligned(128)));
 static __thread void *rt_tls_heap __attribute__((tls_model("initial-exec"))) = &rt_heap_empty;
 
-/* Defined in fork.pxd, above the layer that opens the allocator: whoever opens it first, even a malloc before our own
- * constructor (libstdc++ does that), must register the fork handlers. */
+/* Defined in calls/fork.pxd, above the layer that opens the allocator: whatever opens it first, even a malloc before our
+ * own constructor (libstdc++ does that), must register the fork handlers. */
 static void rt_fork_register(void);
+/* Defined in thread.pxd: a thread ends. */
+static void rt_thread_exit(void *heap);
 
 static inline void *rt_tls_get(void) { return rt_tls_heap; }
 
@@ -46,8 +53,7 @@ static inline void rt_tls_set(void *heap) {
 }
 
 /* pthread keys run their destructors when a thread ends. */
-typedef void (*rt_destructor)(void *);
 static pthread_key_t rt_exit_key;
-static inline int rt_exit_key_open(rt_destructor f) { return pthread_key_create(&rt_exit_key, f); }
+static inline int rt_exit_key_open(void) { return pthread_key_create(&rt_exit_key, rt_thread_exit); }
 static inline int rt_exit_key_set(void *value) { return pthread_setspecific(rt_exit_key, value); }
 #endif

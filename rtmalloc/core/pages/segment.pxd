@@ -10,25 +10,16 @@
 #      1      1     0     1     muzzy: handed to the kernel by MADV_FREE; content unknown, still counted as resident
 #      1      1     1     1     muzzy, and older than one muzzy step: the next one purges it
 #
-# Hence  old & free <= dirty,  muzzy <= free & dirty,  and neighbouring free slices are one free run without more ado.
-# All of it is read and written under the page heap's lock, except that the owner of a used slice reads its `dirty` bit.
-from libc.stdint cimport uint32_t, uint64_t
+# Neighbouring free slices are one free run without more ado.
+from libc.stdint cimport uint64_t
+
+from rtmalloc.core.types cimport Segment
 
 cdef enum:
     SEGMENT_SLICES = 64
-    SEGMENT_OPENING = 2
-
-cdef struct Segment:
-    uint64_t free        # 1 = nobody's
-    uint64_t dirty       # 1 = may hold something else than zeros
-    uint64_t old         # 1 = was dirty (muzzy) already at the last decay (muzzy) step
-    uint64_t muzzy       # 1 = given up with MADV_FREE
-    uint64_t purged      # 1 = given back and not taken since: taking it was then a purge too early
-    uint32_t level_free  # run_level(free), as the page heap's summaries have it
-    uint32_t level_dirty # run_level(free & dirty)
-    uint32_t mapped      # (read relaxed without the lock) 0 = no memory here (an arena that maps on demand; its `free` is then 0),
-                         # 1 = accessible, SEGMENT_OPENING = somebody is opening it for the first time: nobody else may
-    uint32_t huge        # 1 = it may hold huge pages (atomic: set when it is opened, cleared by the first purge)
+    SEGMENT_NOTHING = 0        # no memory here (an arena that maps on demand; `free` is then 0)
+    SEGMENT_ACCESSIBLE = 1
+    SEGMENT_OPENING = 2        # one thread is opening it for the first time: no other one may
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:

@@ -9,10 +9,9 @@ from rtmalloc.core.base.options cimport PATH_BYTES, getenv, path_copy, rt_enviro
 from rtmalloc.core.base.platform cimport (
     rt_os_append, rt_os_close, rt_os_new_file, rt_os_process_id, rt_os_read_file, rt_os_wall_ms,
 )
-from rtmalloc.core.profile.profile cimport (
-    PROFILE_LARGE, PROFILE_SMALL, Profile, ProfileBucket, profile_now, profile_read, profile_read_large,
-)
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
+from rtmalloc.core.profile.profile cimport profile_now, profile_read, profile_read_large
+from rtmalloc.core.types cimport PROFILE_LARGE, PROFILE_SMALL, Allocator, ProfileBucket
 
 cdef enum:
     PROFILE_TEXT_BYTES = 4096      # written at a time
@@ -96,34 +95,34 @@ cdef inline void profile_write_row(ProfileText* t, bint first, uint64_t key, con
     profile_text(t, b"]")
 
 
-cdef inline void profile_write_buckets(Profile* p, ProfileText* t) noexcept nogil:
+cdef inline void profile_write_buckets(Allocator* a, ProfileText* t) noexcept nogil:
     cdef ProfileBucket bucket
     cdef uint64_t large[3]
     cdef uint32_t i
     cdef bint first = True
     profile_text(t, b'"small": [')
     for i in range(1, PROFILE_SMALL):
-        if profile_read(p, i, &bucket):
+        if profile_read(a, i, &bucket):
             # A bucket is nothing but 64-bit numbers, in the order of the format.
             profile_write_row(t, first, <uint64_t>i * 16, <const uint64_t*>&bucket, sizeof(bucket) // sizeof(uint64_t))
             first = False
     profile_text(t, b'],\n"large": [')
     first = True
     for i in range(PROFILE_LARGE):
-        if profile_read_large(p, i, large):
+        if profile_read_large(a, i, large):
             profile_write_row(t, first, large[0], &large[1], 2)
             first = False
     profile_text(t, b"]\n}\n")
 
 
-cdef inline void profile_write_head(Profile* p, ProfileText* t) noexcept nogil:
+cdef inline void profile_write_head(Allocator* a, ProfileText* t) noexcept nogil:
     cdef uint32_t i
     profile_text(t, b'{"format": "rtmalloc-profile", "version": 1,\n"programs": {"')
     profile_text_program(t)
     profile_text(t, b'": 1},\n"processes": 1, "milliseconds": ')
-    profile_number(t, profile_now(p))
+    profile_number(t, profile_now(a))
     profile_text(t, b', "every": ')
-    profile_number(t, p.every)
+    profile_number(t, a.profile.every)
     profile_text(t, b',\n"classes": [')
     for i in range(1, rt_class_count):
         if i > 1:
@@ -132,12 +131,12 @@ cdef inline void profile_write_head(Profile* p, ProfileText* t) noexcept nogil:
     profile_text(t, b"],\n")
 
 
-cdef inline cold_void profile_write(Profile* p) noexcept nogil:
+cdef inline cold_void profile_write(Allocator* a) noexcept nogil:
     # Write DIRECTORY/rtmalloc-PID-MS.json, if the environment named a directory. MS is the time, for process ids come back.
     cdef ProfileText t
     cdef char path[PATH_BYTES + 80]
     memset(&t, 0, sizeof(t))
-    if rt_profile_directory[0] == 0 or p.tables == NULL:
+    if rt_profile_directory[0] == 0 or a.profile.tables == NULL:
         return
     profile_text(&t, b"/rtmalloc-")
     profile_number(&t, rt_os_process_id())
@@ -152,8 +151,8 @@ cdef inline cold_void profile_write(Profile* p) noexcept nogil:
     if t.file < 0:
         complain(b"RTMALLOC_PROFILE", rt_profile_directory, b"no file can be made there")
         return
-    profile_write_head(p, &t)
-    profile_write_buckets(p, &t)
+    profile_write_head(a, &t)
+    profile_write_buckets(a, &t)
     profile_text_flush(&t)
     rt_os_close(t.file)
     if t.failed:

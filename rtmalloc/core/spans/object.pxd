@@ -1,77 +1,22 @@
 # From an address to the object: which span, which of its bits.
 from libc.stdint cimport uint32_t, uint64_t
 
-from rtmalloc.core.pages.arena cimport Arena, arena_slice_of
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
-from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.base.bitmap cimport rt_lowest_bit
-from rtmalloc.core.base.complain cimport complain_of_pointer
-from rtmalloc.core.spans.span cimport RECIPROCAL_SHIFT, Span, span_object_at
-
-cdef struct Batch:
-    # Objects on their way home: some of the 64 of one word of one span. While it holds one, the span stays what it is.
-    Span* span                 # NULL = empty
-    uint64_t mask
-    char* low                  # address of the word's first object, and ...
-    uint32_t bytes             # ... of all its objects together: what lies there belongs to this batch; 0 = empty
-    uint32_t size              # of an object
-    uint64_t reciprocal        # of the size (span.pxd)
-    uint32_t word
-    uint32_t class_            # of the span, known while we hold objects of it
+from rtmalloc.core.pages.arena cimport arena_slice_of
+from rtmalloc.core.spans.span cimport span_object_at
+from rtmalloc.core.types cimport Arena, Span
 
 
-cdef inline Span* span_of(const Arena* a, uint64_t slice) noexcept nogil:
+cdef inline Span* object_span(const Arena* a, uint64_t slice) noexcept nogil:
     # The span that holds an allocated slice.
     return &a.spans[rt_load_relaxed_u32(&a.spans[slice].index)]
 
 
 cdef inline Span* object_locate(const Arena* a, const void* p, uint32_t* object_) noexcept nogil:
     # The span of a small object and the object's number; NULL when `p` is not the start of an object.
-    cdef Span* s = span_of(a, arena_slice_of(a, p))
+    cdef Span* s = object_span(a, arena_slice_of(a, p))
     cdef uint32_t offset = <uint32_t>(<size_t>p - <size_t>s.base)
     object_[0] = span_object_at(s, offset)
     if object_[0] * s.size != offset or object_[0] >= s.objects:
         return NULL
     return s
-
-
-cdef inline cold_void complain_of_double_free(const Span* s, uint32_t word, uint64_t twice) noexcept nogil:
-    complain_of_pointer(b"free", s.base + <size_t>(word * 64 + rt_lowest_bit(twice)) * s.size, b"double free")
-
-
-cdef inline void batch_begin(Batch* batch, Span* s, uint32_t object_, uint32_t class_) noexcept nogil:
-    # An empty batch gets its first object.
-    cdef uint32_t first = object_ & ~<uint32_t>63
-    cdef uint32_t objects = s.objects - first
-    batch.span = s
-    batch.mask = <uint64_t>1 << (object_ & 63)
-    batch.low = s.base + <size_t>first * s.size
-    # Not beyond the span's last object: what follows may be another span.
-    batch.bytes = (objects if objects < 64 else 64) * s.size
-    batch.size = s.size
-    batch.reciprocal = s.reciprocal
-    batch.word = object_ >> 6
-    batch.class_ = class_
-
-
-cdef inline void batch_clear(Batch* batch) noexcept nogil:
-    batch.span = NULL
-    batch.bytes = 0
-
-
-cdef inline bint batch_takes(Batch* batch, const void* p) noexcept nogil:
-    # Add the object at `p` if it belongs to the batch's word; whether it does. The common case of freeing neighbours needs
-    # neither the tag nor the span.
-    cdef size_t offset = <size_t>p - <size_t>batch.low
-    cdef uint32_t i
-    cdef uint64_t bit
-    if offset >= batch.bytes:
-        return False
-    i = <uint32_t>((offset * batch.reciprocal) >> RECIPROCAL_SHIFT)
-    if i * batch.size != offset:
-        complain_of_pointer(b"free", p, b"not the start of a block")
-    bit = <uint64_t>1 << i
-    if batch.mask & bit:
-        complain_of_pointer(b"free", p, b"double free")
-    batch.mask |= bit
-    return True

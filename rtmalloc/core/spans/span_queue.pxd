@@ -3,7 +3,7 @@
 # and for the central store; guarded by whoever guards the spans in it.
 from libc.stdint cimport uint64_t
 
-from rtmalloc.core.spans.span cimport Span
+from rtmalloc.core.types cimport Span
 
 # A span's rank is its address, or with address_order=0 one less than the rank of the queue's first: a stack. A queue may
 # hold both kinds, after a change of the option.

@@ -1,28 +1,14 @@
 # Whole empty spans between the threads and the page heap: one small LIFO per span length, so that a span given up by one
 # class or thread is formed anew by the next without the page heap's work. What it holds counts as used in the page heap
 # and is resident; it is bounded in bytes and emptied when it was not needed for an epoch.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_relaxed_u32
 from rtmalloc.core.base.bitmap cimport rt_lowest_bit
-from rtmalloc.core.base.lock cimport Lock, lock_drop, lock_take
-from rtmalloc.core.pages.page_heap cimport SLICE_NONE, PageHeap, page_heap_give
-
-cdef enum:
-    TRANSFER_LENGTHS = 6       # spans of 1, 2, 4, 8, 16, 32 slices (size_table.py: LARGEST_SPAN_SLICES)
-    TRANSFER_SPANS = 64        # most spans of one length, whatever the budget says
-
-cdef struct TransferList:
-    Lock lock
-    uint32_t count
-    uint32_t low               # fewest spans since the last epoch: these were not needed
-    uint32_t padding
-    uint32_t slice[TRANSFER_SPANS]   # first slices, a LIFO
-
-cdef struct TransferCache:
-    TransferList lists[TRANSFER_LENGTHS]
-    uint64_t hits              # takes served from here (statistics, not exact)
-    uint64_t misses
+from rtmalloc.core.base.lock cimport lock_drop, lock_take
+from rtmalloc.core.pages.page_heap cimport page_heap_give
+from rtmalloc.core.pages.summary cimport SLICE_NONE
+from rtmalloc.core.types cimport TRANSFER_LENGTHS, TRANSFER_SPANS, PageHeap, TransferCache, TransferList
 
 
 cdef inline uint32_t transfer_take(TransferCache* t, uint32_t slices) noexcept nogil:

@@ -9,29 +9,26 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from rtmalloc.core.base cimport bitmap
-from rtmalloc.core.pages cimport segment
-from rtmalloc.core.base.options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
-from rtmalloc.core.pages.page_heap cimport (
-    SEGMENTS_GIVE_UP, SLICE_NONE, PageHeap, Rise, page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open,
-    page_heap_opened, page_heap_summary, page_heap_summary_bytes, page_heap_take, page_heap_take_aligned, page_heap_unmap_idle,
-)
+from rtmalloc.core.base._options cimport RT_OPTION_address_order, RT_OPTION_muzzy_decay_ms
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_WORDS
 from rtmalloc.core.base.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
-from rtmalloc.core.giveback.purge cimport QUIET_NEVER, Purge, purge_for_peak, purge_segment
-from rtmalloc.core.base.radix cimport RadixMap, radix_get, radix_set, radix_take
-from rtmalloc.core.pages.segment cimport Segment
+from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
+from rtmalloc.core.base.size_class cimport class_of_aligned, class_of_size, rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.base.table_file cimport TableError, table_parse
-from rtmalloc.core.base.size_class cimport RT_CLASSES_MOST, rt_class_count, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
+from rtmalloc.core.giveback.purge cimport QUIET_NEVER, purge_for_peak, purge_segment
+from rtmalloc.core.pages cimport segment
+from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, growth_unmap_idle
+from rtmalloc.core.pages.page_heap cimport (
+    page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open, page_heap_opened, page_heap_take,
+    page_heap_take_aligned,
+)
+from rtmalloc.core.pages.summary cimport SLICE_NONE, summary_bytes, summary_word
 from rtmalloc.core.spans.span cimport (
-    Span, span_claim, span_claim_all, span_form, span_full_mask, span_has_free, span_is_whole, span_object_at,
+    span_claim, span_claim_all, span_form, span_full_mask, span_has_free, span_is_whole, span_object_at,
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
-from rtmalloc.core.spans.store cimport Store
-from rtmalloc.core.spans.transfer_cache cimport TransferCache, transfer_drain, transfer_give, transfer_take
-
-cdef extern from "base/config.h":
-    enum:
-        RT_SLICE_BYTES
-        RT_SLICE_WORDS
+from rtmalloc.core.spans.transfer_cache cimport transfer_drain, transfer_give, transfer_take
+from rtmalloc.core.types cimport RT_CLASSES_MOST, Allocator, PageHeap, RadixMap, Rise, Segment, Span
 
 SLICE_BYTES = RT_SLICE_BYTES
 SLICE_WORDS = RT_SLICE_WORDS
@@ -77,8 +74,7 @@ cdef int ground_open(void* context, uint32_t first, uint32_t count, int how) noe
 cdef class Pages:
     """A page heap of ``limit`` segments with a purger and a transfer cache, over memory of its own."""
 
-    cdef Store* store
-    cdef Purge purge
+    cdef Allocator* a
     cdef Ground ground
     cdef size_t bytes
     cdef char* mapping
@@ -88,43 +84,42 @@ cdef class Pages:
 
     def __cinit__(self, uint32_t limit, bint on_demand=False):
         cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
-        self.store = <Store*>calloc(1, sizeof(Store))
+        self.a = <Allocator*>calloc(1, sizeof(Allocator))
         self.segments = calloc(limit, sizeof(Segment))
-        self.summaries = calloc(1, page_heap_summary_bytes(limit))
+        self.summaries = calloc(1, summary_bytes(limit))
         self.bytes = limit * segment_bytes
         self.mapped = self.bytes + 8 * segment_bytes
         self.mapping = <char*>rt_os_map(self.mapped)
-        if not self.store or not self.segments or not self.summaries or not self.mapping:
+        if not self.a or not self.segments or not self.summaries or not self.mapping:
             raise MemoryError
         base = (<size_t>self.mapping + 8 * segment_bytes - 1) // (8 * segment_bytes) * (8 * segment_bytes)
-        memset(&self.purge, 0, sizeof(Purge))
-        self.store.arena.base = <char*><size_t>base
-        self.store.arena.slice_count = limit * 64
-        self.store.arena.page_bytes = 4096
+        self.a.arena.base = <char*><size_t>base
+        self.a.arena.slice_count = limit * 64
+        self.a.arena.page_bytes = 4096
         if on_demand:
             rt_os_unmap(self.mapping, self.mapped)
             self.mapping = NULL
         page_heap_open(
-            &self.store.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
+            &self.a.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
         )
-        self.store.options.value[RT_OPTION_address_order] = 1
-        self.store.arena.pages.address_order = &self.store.options.value[RT_OPTION_address_order]
+        self.a.options.value[RT_OPTION_address_order] = 1
+        self.a.arena.pages.address_order = &self.a.options.value[RT_OPTION_address_order]
         if on_demand:
             self.ground.base = <char*><size_t>base
-            self.store.arena.pages.hook = ground_open
-            self.store.arena.pages.hook_context = &self.ground
+            self.a.arena.pages.hook = ground_open
+            self.a.arena.pages.hook_context = &self.ground
 
     def __dealloc__(self):
         if self.mapping != NULL:
             rt_os_unmap(self.mapping, self.mapped)
-        elif self.store != NULL and self.store.arena.base != NULL:
-            rt_os_unmap(self.store.arena.base, self.bytes)
-        free(self.store)
+        elif self.a != NULL and self.a.arena.base != NULL:
+            rt_os_unmap(self.a.arena.base, self.bytes)
+        free(self.a)
         free(self.segments)
         free(self.summaries)
 
     cdef PageHeap* pages(self):
-        return &self.store.arena.pages
+        return &self.a.arena.pages
 
     def take(self, uint32_t count):
         cdef uint32_t slice = page_heap_take(self.pages(), count)
@@ -139,7 +134,7 @@ cdef class Pages:
         """As a large block: a new peak is met by giving dirty slices back. The run's first slice, and the rise."""
         cdef Rise rise
         cdef uint32_t slice = page_heap_take_aligned(self.pages(), count, 1, &rise)
-        purge_for_peak(self.store, &self.purge, &rise)
+        purge_for_peak(self.a, &rise)
         return None if slice == SLICE_NONE else slice, rise.slices
 
     def give(self, uint32_t slice, uint32_t count):
@@ -156,19 +151,19 @@ cdef class Pages:
         """One decay step of every segment, with ``muzzy_step`` one of muzzy slices as well; the number of system calls."""
         cdef uint32_t s
         cdef uint32_t calls = 0
-        self.store.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
-        self.purge.muzzy_step = muzzy_step
+        self.a.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
+        self.a.purge.muzzy_step = muzzy_step
         for s in range(page_heap_opened(self.pages())):
-            calls += purge_segment(self.store, &self.purge, NULL, s, everything, QUIET_NEVER)
+            calls += purge_segment(self.a, s, everything, QUIET_NEVER)
         return calls
 
     def next_fit(self, bint wanted):
         """Whether runs are looked for where the last one was taken or given back (option address_order=0)."""
-        self.store.options.value[RT_OPTION_address_order] = not wanted
+        self.a.options.value[RT_OPTION_address_order] = not wanted
 
     def unmap_idle(self):
         """Give up the address space of wholly free segments; how many."""
-        return page_heap_unmap_idle(self.pages())
+        return growth_unmap_idle(self.pages())
 
     def refuse(self, bint refuse):
         """Whether memory for further segments is refused from now on."""
@@ -176,12 +171,12 @@ cdef class Pages:
 
     @property
     def base(self):
-        return <size_t>self.store.arena.base
+        return <size_t>self.a.arena.base
 
     @property
     def peak_allowance(self):
         """Slices that may go back for the peak's sake, as of the last time that some did."""
-        return self.purge.peak_allowance
+        return self.a.purge.peak_allowance
 
     @property
     def counters(self):
@@ -198,29 +193,29 @@ cdef class Pages:
 
     def summary(self, uint32_t which, uint32_t level, uint32_t s):
         """Whether the summary says that segment s has a run of at least 2**level slices."""
-        return bool(page_heap_summary(self.pages(), which, level, s >> 6)[0] >> (s & 63) & 1)
+        return bool(summary_word(self.pages(), which, level, s >> 6)[0] >> (s & 63) & 1)
 
     def poke(self, uint32_t slice, uint8_t value):
         """Write to the first and last byte of a slice."""
-        cdef char* at = self.store.arena.base + <size_t>slice * RT_SLICE_BYTES
+        cdef char* at = self.a.arena.base + <size_t>slice * RT_SLICE_BYTES
         at[0] = <char>value
         at[RT_SLICE_BYTES - 1] = <char>value
 
     def peek(self, uint32_t slice):
         """The first and last byte of a slice."""
-        cdef uint8_t* at = <uint8_t*>self.store.arena.base + <size_t>slice * RT_SLICE_BYTES
+        cdef uint8_t* at = <uint8_t*>self.a.arena.base + <size_t>slice * RT_SLICE_BYTES
         return at[0], at[RT_SLICE_BYTES - 1]
 
     # the transfer cache in front of it
     def transfer_take(self, uint32_t slices):
-        cdef uint32_t slice = transfer_take(&self.store.transfer, slices)
+        cdef uint32_t slice = transfer_take(&self.a.transfer, slices)
         return None if slice == SLICE_NONE else slice
 
     def transfer_give(self, uint32_t slice, uint32_t slices, uint32_t room):
-        return bool(transfer_give(&self.store.transfer, slice, slices, room))
+        return bool(transfer_give(&self.a.transfer, slice, slices, room))
 
     def transfer_drain(self, bint everything):
-        transfer_drain(&self.store.transfer, self.pages(), everything)
+        transfer_drain(&self.a.transfer, self.pages(), everything)
 
 
 # ---- span queue

@@ -13,16 +13,14 @@
  * second one breaks the other. glibc says where it is: __rseq_offset from the thread pointer; __rseq_size is 0 when
  * there is none (old kernel, GLIBC_TUNABLES=glibc.pthread.rseq=0, valgrind).
  *
- * A bin of a CPU is one word, so that one store commits:
+ * The bins are those of a thread's heap: arrays of pointers, whose `top` is the one word that a sequence changes. What a
+ * push writes above the top before it commits is seen by nothing.
  *
- *     word = object | count << 48      object: the first free one, 0 = the bin is empty; count: objects in the bin
- *
- * The first word of a free object is the bin's word without it: link and count in one. Hence a pop stores what it finds
- * in the object, and a push stores the object with the count plus one. (Addresses of the arena have 47 bits;
- * percpu_enable looks.) */
+ * More than one word (the block of a bin, its limit) changes only while the heap is *stopped*: taken out of the table that
+ * sequences read, after which the kernel aborts the one that may be under way (cpu_heap.pxd). */
 #ifndef RT_PERCPU_H
 #define RT_PERCPU_H
-#include "base/atomics.h"
+#include "../base/atomics.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,17 +30,14 @@ enum { RT_PERCPU_BUILT = 1 };
 enum { RT_PERCPU_BUILT = 0 };
 #endif
 
-/* What the sequences know of a Heap and a Bin (heap.pxd; entry.pxd asserts them), and what they answer. */
+/* What the sequences know of a Heap and a Bin (types.pxd; _core.pyx asserts them), and what they answer. */
 enum {
     RT_PERCPU_BEAT = 4,       /* offset of Heap.beat */
-    RT_PERCPU_LENGTH = 12,    /* offset of Bin.max_length */
-    RT_PERCPU_COUNT_SHIFT = 48,
+    RT_PERCPU_LIMIT = 8,      /* offset of Bin.limit; Bin.top is at 0 */
     RT_CPUS = 8192,           /* CPU numbers that have a place in the tables: the kernel's own bound on x86-64 */
     RT_PERCPU_DONE = 0,
     RT_PERCPU_BEATS = 1,      /* done, and the heap's heartbeat is due */
-    RT_PERCPU_FULL = 2,       /* not done: the bin is full, or there is no heap to be had here */
-    RT_PERCPU_CHANGED = 3,    /* not done: the word is not the expected one */
-    RT_PERCPU_ELSEWHERE = 4   /* not done: the thread is not on the heap's CPU, or that heap is stopped */
+    RT_PERCPU_FULL = 2        /* not done: the bin is full, or there is no heap to be had here */
 };
 
 #if defined RT_PERCPU && RT_PERCPU && defined __x86_64__ && defined __linux__ && !defined __ILP32__
@@ -92,30 +87,35 @@ static inline uint32_t rt_percpu_cpu(void) {
     "   jmp 1f\n"                                                                                                      \
     ".popsection\n"
 
+/* The beginning of a sequence, for the registers area, cpu and heap: armed, and on a CPU whose heap is in the table; else on
+ * to label `miss`. */
+#define RT_RSEQ_ENTER(area, cpu, heap, miss)                                                                           \
+    "1: movq %[offset], " area "\n"                                                                                    \
+    "   testq " area ", " area "\n"               /* the mode is off: no area to write to */                           \
+    "   jz " miss "\n"                                                                                                 \
+    "   leaq 9b(%%rip), " heap "\n"                                                                                    \
+    "   movq " heap ", %%fs:8(" area ")\n"        /* armed: from label 2 on the kernel watches */                      \
+    "2: movl %%fs:4(" area "), " cpu "\n"         /* the CPU: true until the commit, or the commit is never reached */ \
+    "   cmpl %[cpus], " cpu "\n"                  /* no registration (-1, -2), or a number beyond the tables */        \
+    "   jae " miss "\n"                                                                                                \
+    "   leaq %[heaps], " heap "\n"
+
 /* Take an object out of a bin of the CPU that the thread is on; NULL when that has to be done otherwise: the bin is
  * empty, the CPU has no heap yet or a stopped one, the mode is off. `bin` is the bin's byte offset in a Heap. */
 static inline void *rt_percpu_pop(size_t bin) {
     uint64_t p, area, heap;
     __asm__ volatile(
         RT_RSEQ_DESCRIPTOR
-        "1: movq %[offset], %[area]\n"
-        "   testq %[area], %[area]\n"            /* the mode is off: no area to write to */
-        "   jz 5f\n"
-        "   leaq 9b(%%rip), %[p]\n"
-        "   movq %[p], %%fs:8(%[area])\n"        /* armed: from label 2 on the kernel watches */
-        "2: movl %%fs:4(%[area]), %k[area]\n"    /* the CPU: true until the commit, or the commit is never reached */
-        "   cmpl %[cpus], %k[area]\n"            /* no registration (-1, -2), or a number beyond the tables */
-        "   jae 5f\n"
-        "   leaq %[heaps], %[heap]\n"
+        RT_RSEQ_ENTER("%[area]", "%k[area]", "%[heap]", "5f")
         "   movq (%[heap],%[area],8), %[heap]\n" /* inside the sequence, so that stopping a heap stops this */
         "   testq %[heap], %[heap]\n"
         "   jz 5f\n"
-        "   movq (%[heap],%[bin]), %[p]\n"       /* the bin's word ... */
-        "   shlq $16, %[p]\n"
-        "   shrq $16, %[p]\n"                    /* ... without the count: the object */
+        "   movq (%[heap],%[bin]), %[area]\n"    /* the top */
+        "   movq (%[area]), %[p]\n"              /* the newest entry, or the NULL below all */
+        "   testq %[p], %[p]\n"
         "   jz 5f\n"
-        "   movq (%[p]), %[area]\n"              /* the word that was there before it was pushed. Nobody else has popped */
-        "   movq %[area], (%[heap],%[bin])\n"    /* it meanwhile, so it is a free object's still. Commit. */
+        "   subq $8, %[area]\n"
+        "   movq %[area], (%[heap],%[bin])\n"    /* commit */
         "3:\n"
         ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"
         "5: xorl %k[p], %k[p]\n"
@@ -132,34 +132,22 @@ static inline void *rt_percpu_pop(size_t bin) {
 static inline int rt_percpu_push(void *p, size_t bin) {
     __asm__ goto(
         RT_RSEQ_DESCRIPTOR
-        "1: movq %[offset], %%rax\n"
-        "   testq %%rax, %%rax\n"
-        "   jz %l[full]\n"
-        "   leaq 9b(%%rip), %%rdx\n"
-        "   movq %%rdx, %%fs:8(%%rax)\n"         /* armed */
-        "2: movl %%fs:4(%%rax), %%ecx\n"
-        "   cmpl %[cpus], %%ecx\n"
-        "   jae %l[full]\n"
-        "   leaq %[heaps], %%rdx\n"
-        "   movq (%%rdx,%%rcx,8), %%rdx\n"
+        RT_RSEQ_ENTER("%%rax", "%%eax", "%%rdx", "%l[full]")
+        "   movq (%%rdx,%%rax,8), %%rdx\n"
         "   testq %%rdx, %%rdx\n"
         "   jz %l[full]\n"
-        "   movq (%%rdx,%[bin]), %%rax\n"        /* the bin's word */
-        "   movq %%rax, %%rcx\n"
-        "   shrq $48, %%rcx\n"                   /* its count */
-        "   cmpw %c[length](%%rdx,%[bin]), %%cx\n"
-        "   jae %l[full]\n"
-        "   movq %%rax, (%[p])\n"                /* the link: into an object that is still the caller's alone */
-        "   incl %%ecx\n"
-        "   shlq $48, %%rcx\n"
-        "   orq %[p], %%rcx\n"
-        "   movq %%rcx, (%%rdx,%[bin])\n"        /* commit */
+        "   movq (%%rdx,%[bin]), %%rax\n"        /* the top */
+        "   cmpq %c[limit](%%rdx,%[bin]), %%rax\n"
+        "   je %l[full]\n"
+        "   movq %[p], 8(%%rax)\n"               /* above the top: nothing sees it before the commit */
+        "   addq $8, %%rax\n"
+        "   movq %%rax, (%%rdx,%[bin])\n"        /* commit */
         "3: decl %c[beat](%%rdx)\n"              /* no longer watched: two threads may lose a beat, which is only a beat */
         "   js %l[beats]\n"
         :
         : [aborts] "m"(rt_percpu.aborts), [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps),
-          [cpus] "i"(RT_CPUS), [length] "i"(RT_PERCPU_LENGTH), [beat] "i"(RT_PERCPU_BEAT), [p] "r"(p), [bin] "r"(bin)
-        : "rax", "rcx", "rdx", "cc", "memory"
+          [cpus] "i"(RT_CPUS), [limit] "i"(RT_PERCPU_LIMIT), [beat] "i"(RT_PERCPU_BEAT), [p] "r"(p), [bin] "r"(bin)
+        : "rax", "rdx", "cc", "memory"
         : full, beats);
     return RT_PERCPU_DONE;
 beats:
@@ -168,35 +156,74 @@ full:
     return RT_PERCPU_FULL;
 }
 
-/* If the thread is on `cpu`, whose heap is `heap` and not stopped, and *word is `seen`, make it `next`:
- * RT_PERCPU_DONE, _CHANGED or _ELSEWHERE. The mode is on. */
-static inline int rt_percpu_swap(uint32_t cpu, void *heap, uint64_t *word, uint64_t seen, uint64_t next) {
-    rt_storm(); /* in builds that look for trouble: leave the CPU now, so that the answer is not always DONE */
-    __asm__ goto(
+/* Put up to `count` objects of `from` into a bin of `heap`, if the thread is on that heap's CPU; how many. */
+static inline uint32_t rt_percpu_put(void *heap, size_t bin, void *const *from, uint64_t count) {
+    uint64_t area, table, top, done, x;
+    rt_storm();
+    __asm__ volatile(
         RT_RSEQ_DESCRIPTOR
-        "1: movq %[offset], %%rax\n"
-        "   leaq 9b(%%rip), %%rdx\n"
-        "   movq %%rdx, %%fs:8(%%rax)\n"         /* armed */
-        "2: cmpl %%fs:4(%%rax), %[cpu]\n"
-        "   jne %l[elsewhere]\n"
-        "   movl %[cpu], %%eax\n"
-        "   leaq %[heaps], %%rdx\n"
-        "   cmpq (%%rdx,%%rax,8), %[heap]\n"
-        "   jne %l[elsewhere]\n"
-        "   cmpq (%[word]), %[seen]\n"
-        "   jne %l[changed]\n"
-        "   movq %[next], (%[word])\n"           /* commit */
+        RT_RSEQ_ENTER("%[area]", "%k[area]", "%[table]", "5f")
+        "   xorl %k[done], %k[done]\n"
+        "   cmpq (%[table],%[area],8), %[heap]\n"
+        "   jne 5f\n"
+        "   movq (%[heap],%[bin]), %[top]\n"
+        "7: cmpq %[count], %[done]\n"
+        "   jae 8f\n"
+        "   cmpq %c[limit](%[heap],%[bin]), %[top]\n"
+        "   je 8f\n"
+        "   movq (%[from],%[done],8), %[x]\n"
+        "   movq %[x], 8(%[top])\n"
+        "   addq $8, %[top]\n"
+        "   incq %[done]\n"
+        "   jmp 7b\n"
+        "8: movq %[top], (%[heap],%[bin])\n"     /* commit */
         "3:\n"
-        :
-        : [aborts] "m"(rt_percpu.aborts), [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps),
-          [cpu] "r"(cpu), [heap] "r"(heap), [word] "r"(word), [seen] "r"(seen), [next] "r"(next)
-        : "rax", "rdx", "cc", "memory"
-        : changed, elsewhere);
-    return RT_PERCPU_DONE;
-changed:
-    return RT_PERCPU_CHANGED;
-elsewhere:
-    return RT_PERCPU_ELSEWHERE;
+        ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"
+        "5: xorl %k[done], %k[done]\n"
+        "   jmp 6f\n"
+        ".popsection\n"
+        "6:\n"
+        : [area] "=&r"(area), [table] "=&r"(table), [top] "=&r"(top), [done] "=&r"(done), [x] "=&r"(x),
+          [aborts] "+m"(rt_percpu.aborts)
+        : [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps), [cpus] "i"(RT_CPUS), [limit] "i"(RT_PERCPU_LIMIT),
+          [heap] "r"(heap), [bin] "r"(bin), [from] "r"(from), [count] "m"(count)
+        : "cc", "memory");
+    return (uint32_t)done;
+}
+
+/* Take up to `count` objects, the newest ones, out of a bin of `heap` to `to`, if the thread is on that heap's CPU; how many. */
+static inline uint32_t rt_percpu_take(void *heap, size_t bin, void **to, uint64_t count) {
+    uint64_t area, table, top, done, x;
+    rt_storm();
+    __asm__ volatile(
+        RT_RSEQ_DESCRIPTOR
+        RT_RSEQ_ENTER("%[area]", "%k[area]", "%[table]", "5f")
+        "   xorl %k[done], %k[done]\n"
+        "   cmpq (%[table],%[area],8), %[heap]\n"
+        "   jne 5f\n"
+        "   movq (%[heap],%[bin]), %[top]\n"
+        "7: cmpq %[count], %[done]\n"
+        "   jae 8f\n"
+        "   movq (%[top]), %[x]\n"
+        "   testq %[x], %[x]\n"
+        "   jz 8f\n"
+        "   movq %[x], (%[to],%[done],8)\n"
+        "   subq $8, %[top]\n"
+        "   incq %[done]\n"
+        "   jmp 7b\n"
+        "8: movq %[top], (%[heap],%[bin])\n"     /* commit */
+        "3:\n"
+        ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"
+        "5: xorl %k[done], %k[done]\n"
+        "   jmp 6f\n"
+        ".popsection\n"
+        "6:\n"
+        : [area] "=&r"(area), [table] "=&r"(table), [top] "=&r"(top), [done] "=&r"(done), [x] "=&r"(x),
+          [aborts] "+m"(rt_percpu.aborts)
+        : [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps), [cpus] "i"(RT_CPUS),
+          [heap] "r"(heap), [bin] "r"(bin), [to] "r"(to), [count] "m"(count)
+        : "cc", "memory");
+    return (uint32_t)done;
 }
 
 #else /* the mode is not compiled in: nothing of it remains */
@@ -207,8 +234,11 @@ static inline int64_t rt_percpu_find(void) { return 0; }
 static inline uint32_t rt_percpu_cpu(void) { return RT_CPUS; }
 static inline void *rt_percpu_pop(size_t bin) { return (void)bin, (void *)0; }
 static inline int rt_percpu_push(void *p, size_t bin) { return (void)p, (void)bin, RT_PERCPU_FULL; }
-static inline int rt_percpu_swap(uint32_t cpu, void *heap, uint64_t *word, uint64_t seen, uint64_t next) {
-    return (void)cpu, (void)heap, (void)word, (void)seen, (void)next, RT_PERCPU_ELSEWHERE;
+static inline uint32_t rt_percpu_put(void *heap, size_t bin, void *const *from, uint64_t count) {
+    return (void)heap, (void)bin, (void)from, (void)count, 0;
+}
+static inline uint32_t rt_percpu_take(void *heap, size_t bin, void **to, uint64_t count) {
+    return (void)heap, (void)bin, (void)to, (void)count, 0;
 }
 #endif
 #endif

@@ -8,12 +8,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
-from rtmalloc.core.base.platform cimport rt_os_huge_pages, rt_os_populate, rt_os_thread_us
-
-cdef extern from "base/config.h":
-    enum:
-        RT_HUGE_SHIFT
-        RT_SEGMENT_SHIFT
+from rtmalloc.core.base.config cimport RT_GROUP_BYTES, RT_GROUP_SEGMENTS, RT_HUGE_SHIFT, RT_SEGMENT_SHIFT
+from rtmalloc.core.base.platform cimport rt_os_huge_pages, rt_os_populate, rt_os_split_huge, rt_os_thread_us
+from rtmalloc.core.types cimport HugePages, PageHeap
 
 cdef enum:
     HUGE_TRUST_LEAST = 4       # segments that get huge pages untested after the first quick one; it doubles with each further
@@ -25,11 +22,6 @@ cdef enum HugeAnswer:
     HUGE_REFUSED = 0           # they do not pay now
     HUGE_TRIED = 1             # the same, but one has just been made to find that out
     HUGE_WELCOME = 2
-
-cdef struct HugePages:
-    uint32_t pause             # segments that the pause is long, 0 = the last huge page was quick
-    uint32_t trust             # segments that go untested, 0 = the last huge page was slow
-    uint32_t left              # segments still to be opened before the next test
 
 
 cdef inline uint32_t huge_pages_double(uint32_t segments, uint32_t least, uint32_t most) noexcept nogil:
@@ -68,3 +60,17 @@ cdef inline int huge_pages_ask(
     rt_os_populate(<void*>first, page_bytes)
     huge_pages_note(h, rt_os_thread_us() - began > <uint64_t>limit_us)
     return HUGE_TRIED if rt_load_relaxed_u32(&h.pause) else HUGE_WELCOME
+
+
+cdef inline void huge_pages_split(PageHeap* ph, uint32_t s) noexcept nogil:
+    # Before the first page of segment s goes back. Discarding part of a huge page leaves all of it with the process until
+    # the kernel is short of memory (only RSS looks smaller), so it is split first; and no later fault brings one back.
+    cdef uint32_t first = s & ~<uint32_t>(RT_GROUP_SEGMENTS - 1)
+    cdef char* base = ph.base + (<size_t>first << RT_SEGMENT_SHIFT)
+    cdef uint32_t i
+    if rt_load_relaxed_u32(&ph.segments[s].huge):
+        for i in range(RT_GROUP_SEGMENTS):
+            rt_store_relaxed_u32(&ph.segments[first + i].huge, 0)
+        rt_os_huge_pages(base, RT_GROUP_BYTES, False)
+        for i in range(RT_GROUP_BYTES >> RT_HUGE_SHIFT):
+            rt_os_split_huge(base + (<size_t>i << RT_HUGE_SHIFT))

@@ -3,30 +3,32 @@
 #
 # malloc and free reach a CPU's bins by restartable sequences (percpu.h). Everything else of such a heap is what it is in a
 # thread's heap, and belongs to whichever thread has the heap's *turn*, a lock that is taken in the slow paths. A thread
-# with the turn may be moved to another CPU at any time; then the bins are out of its reach (RT_PERCPU_ELSEWHERE), and what
-# it has in hand goes to the spans.
+# with the turn may be moved to another CPU at any time; then the bins are out of its reach, and what it has in hand goes to
+# the spans.
 #
-# To reach the bins of another CPU one *stops* its heap: takes it out of the table that sequences read, and has the kernel
-# abort the one that may be under way there. docs/protocol.md has the argument.
+# To reach the bins of another CPU, and to change more of a bin than its top, a thread with the turn *stops* the heap: takes
+# it out of the table that sequences read, and has the kernel abort the one that may be under way there. Then everything is
+# as in a thread's heap. docs/protocol.md has the argument.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from rtmalloc.core.alternatives.percpu cimport RT_CPUS, rt_percpu, rt_percpu_cpu
+from rtmalloc.core.base._options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
 from rtmalloc.core.base.atomics cimport (
-    rt_load_acquire_pointer, rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_pointer, rt_store_release_pointer,
+    rt_load_acquire_pointer, rt_load_relaxed_u32, rt_store_pointer, rt_store_release_pointer,
 )
 from rtmalloc.core.base.attributes cimport cold_pointer, cold_void
-from rtmalloc.core.heaps.heap cimport Heap
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
-from rtmalloc.core.base.options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
-from rtmalloc.core.heaps.percpu cimport RT_CPUS, rt_percpu, rt_percpu_cpu
-from rtmalloc.core.base.platform cimport rt_os_sequences_abort
-from rtmalloc.core.heaps.refill cimport heap_flush
-from rtmalloc.core.heaps.thread cimport Allocator, allocator, heap_acquire, heap_recycle
+from rtmalloc.core.base.platform cimport rt_os_sequences_abort, rt_os_yield
+from rtmalloc.core.heaps.epoch cimport epoch_flush
+from rtmalloc.core.heaps.heap_pool cimport heap_acquire, heap_first, heap_recycle
+from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.types cimport Allocator, Heap
 
 
 cdef inline cold_pointer cpu_heap_open(uint32_t cpu) noexcept nogil:
     # The heap of a CPU that had none until now; NULL when no heap is left.
     cdef Allocator* a = allocator()
-    cdef Heap* h = heap_acquire(a, False)
+    cdef Heap* h = heap_acquire(a)
     cdef Heap* other
     if h == NULL:
         return NULL
@@ -86,62 +88,54 @@ cdef inline void cpu_heap_drop(Heap* h) noexcept nogil:
     lock_drop(&h.turn)
 
 
-cdef inline bint cpu_heap_stop(Heap* h) noexcept nogil:
-    # With the turn: no sequence has this heap from now on, until cpu_heap_start. False when the kernel does not help.
-    # The store comes before the call, which is a barrier on both CPUs: a sequence that read the table before it has
-    # committed or is aborted; one that begins after it finds NULL.
+cdef inline void cpu_heap_stop(Heap* h) noexcept nogil:
+    # With the turn: no sequence has this heap from now on, until cpu_heap_start. The store comes before the call, which is a
+    # barrier on both CPUs: a sequence that read the table before it has committed or is aborted; one that begins after it
+    # finds NULL. (That the kernel does it was tried when the mode was turned on.)
     rt_store_pointer(&rt_percpu.heaps[h.cpu - 1], NULL)
-    if rt_os_sequences_abort(h.cpu - 1) != 0:
-        rt_store_pointer(&rt_percpu.heaps[h.cpu - 1], h)
-        return False
-    h.stopped = True
-    return True
+    while rt_os_sequences_abort(h.cpu - 1) != 0:
+        rt_os_yield()
 
 
 cdef inline void cpu_heap_start(Heap* h) noexcept nogil:
-    # Release: whoever finds the heap in the table finds the bins as we leave them.
-    h.stopped = False
+    # Release: a sequence that finds the heap in the table finds the bins as we leave them.
     rt_store_release_pointer(&rt_percpu.heaps[h.cpu - 1], h)
 
 
+cdef inline void cpu_heap_flush(Heap* h) noexcept nogil:
+    # With the turn: everything that the heap caches goes home.
+    cpu_heap_stop(h)
+    epoch_flush(h)
+    cpu_heap_start(h)
+
+
 cdef inline cold_void cpu_heaps_flush(Allocator* a) noexcept nogil:
-    # Everything that the heaps of CPUs cache goes back, holding nothing. Where the kernel does not help, all but the bins of
-    # other CPUs; those follow at the next tick there (flush_epoch).
-    cdef uint32_t count = rt_load_acquire_u32(&a.store.heap_count)
-    cdef uint32_t i
-    cdef Heap* h
-    for i in range(1, count + 1):
-        h = <Heap*>a.store.heaps[i]
-        if h.cpu == 0:
-            continue
-        lock_take(&h.turn)
-        if cpu_heap_stop(h):
-            h.flush_seen = rt_load_relaxed_u32(&a.store.flush_epoch)
-            heap_flush(h)
-            cpu_heap_start(h)
-        else:
-            heap_flush(h)
-        cpu_heap_drop(h)
+    # Everything that the heaps of CPUs cache goes back, holding nothing.
+    cdef Heap* h = heap_first(a)
+    while h != NULL:
+        if h.cpu:
+            lock_take(&h.turn)
+            h.flush_seen = rt_load_relaxed_u32(&a.flush_epoch)
+            cpu_heap_flush(h)
+            cpu_heap_drop(h)
+        h = h.next
 
 
 cdef inline bint cpu_heap_is_idle(const Heap* h, uint64_t now) noexcept nogil:
     # Whether nothing has ticked on the heap's CPU for so long that bins there would be empty, and something may be in it.
-    cdef const int64_t* option = h.store.options.value
+    cdef const int64_t* option = h.allocator.options.value
     if h.cpu == 0 or h.emptied:
         return False
     return now >= h.epoch_at + <uint64_t>(option[RT_OPTION_idle_epochs] * option[RT_OPTION_epoch_ms])
 
 
 cdef inline cold_void cpu_heaps_reclaim_idle(Allocator* a, uint64_t now) noexcept nogil:
-    # A CPU that the process has left ticks no more: who ticks elsewhere flushes it. Once per epoch.
-    cdef uint32_t count = rt_load_acquire_u32(&a.store.heap_count)
-    cdef uint32_t i
-    cdef Heap* h
-    for i in range(1, count + 1):
-        h = <Heap*>a.store.heaps[i]
+    # A CPU that the process has left ticks no more: a tick elsewhere flushes it. Once per epoch.
+    cdef Heap* h = heap_first(a)
+    while h != NULL:
         if cpu_heap_is_idle(h, now) and lock_try(&h.turn):
-            if cpu_heap_is_idle(h, now) and cpu_heap_stop(h):
-                heap_flush(h)
+            if cpu_heap_is_idle(h, now):
+                cpu_heap_flush(h)
                 h.emptied = True
-                cpu_heap_start(h)
             cpu_heap_drop(h)
+        h = h.next

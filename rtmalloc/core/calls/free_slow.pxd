@@ -1,0 +1,128 @@
+# What free's fast path misses into: a full bin, another slot's object, a large block, what is no block at all.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from cython cimport unlikely
+
+from rtmalloc.core.base.attributes cimport slow_void
+from rtmalloc.core.base.complain cimport complain_of_pointer
+from rtmalloc.core.calls.giant cimport giant_give
+from rtmalloc.core.calls.large cimport large_give
+from rtmalloc.core.calls.tick cimport REFILL_BEATS, tick, tick_beats
+from rtmalloc.core.heaps.beat cimport beat_begin
+from rtmalloc.core.heaps.bin cimport bin_close, bin_is_useless
+from rtmalloc.core.heaps.home cimport home_begin, home_free, home_takes
+from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.heaps.sample cimport sample_freed
+from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open
+from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
+from rtmalloc.core.pages.tag cimport (
+    BIN_BYTES, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_outside, tag_of_slice,
+)
+from rtmalloc.core.profile.profile cimport profile_give
+from rtmalloc.core.spans.batch cimport batch_begin
+from rtmalloc.core.spans.object cimport object_locate
+from rtmalloc.core.spans.shelf cimport shelf_put
+from rtmalloc.core.types cimport Allocator, Batch, Heap, Source, Span
+
+cdef enum:
+    FREE_SMALL = -1            # free_special's "a small object, not freed yet"
+
+
+cdef inline slow_void free_beat(void* p, size_t at) noexcept nogil:
+    # The heartbeat: the object is put away, then comes the tick, or another stretch until it. `at` is the bin's offset.
+    cdef Heap* h = thread_heap()
+    sample_freed(h, <uint32_t>(at // BIN_BYTES), p)
+    if h.beat_rest > 0:
+        beat_begin(h, h.beat_rest)
+    else:
+        tick(h)
+
+
+cdef inline slow_void free_full(void* p, size_t at) noexcept nogil:
+    # The bin has no room, or there is none yet.
+    cdef Heap* h = thread_heap()
+    cdef uint32_t class_ = <uint32_t>(at // BIN_BYTES)
+    cdef Source* source = &h.sources[class_]
+    if source.overflows < 0xFFFF:
+        source.overflows += 1
+    home_free(h, p, class_)
+    if unlikely(bin_is_useless(h, class_)):
+        bin_close(h, class_)
+    tick_beats(h, 1)
+
+
+cdef inline slow_void free_alone(void* p, uint32_t class_) noexcept nogil:
+    # Without any heap: one object, straight to its span.
+    cdef Allocator* a = allocator()
+    cdef uint32_t object_ = 0
+    cdef Span* s = object_locate(&a.arena, p, &object_)
+    cdef Batch batch
+    if s == NULL:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    batch_begin(&batch, s, object_, class_)
+    shelf_put(a, &batch)
+
+
+cdef inline slow_void free_outside(void* p) noexcept nogil:
+    # Not in the arena: NULL, a giant, or not ours. Before start-up everything is outside.
+    if p == NULL or giant_give(allocator(), p):
+        return
+    complain_of_pointer(b"free", p, b"not a block of this allocator")
+
+
+cdef inline slow_void free_sampled(void* p) noexcept nogil:
+    # A small object that the profile follows.
+    cdef int wrong = profile_give(allocator(), p)
+    if wrong == 1:
+        complain_of_pointer(b"free", p, b"not the start of a block")
+    if wrong:
+        complain_of_pointer(b"free", p, b"double free")
+
+
+cdef inline int32_t free_special(void* p, uint32_t* tag) noexcept nogil:
+    # What is no small object of a span: it goes back, or is complained of. Returns the beats that this counts for, or
+    # FREE_SMALL with the tag of a small object, which is still there.
+    cdef Allocator* a = allocator()
+    cdef uint64_t slice = arena_slice_of(&a.arena, p)
+    if tag_is_outside(&a.arena, p):
+        free_outside(p)
+        return 0
+    tag[0] = tag_of_slice(&a.arena, slice)
+    if tag_code(tag[0]) == TAG_LARGE:
+        if arena_address(&a.arena, slice) != p or not large_give(a, <uint32_t>slice):
+            complain_of_pointer(b"free", p, b"inside a large block, not its start")
+        return REFILL_BEATS
+    if tag_code(tag[0]) == TAG_SAMPLED:
+        free_sampled(p)
+        return 0
+    if tag_code(tag[0]) == 0:
+        complain_of_pointer(b"free", p, b"no block is allocated there (freed before?)")
+    return FREE_SMALL
+
+
+cdef inline slow_void free_foreign(void* p) noexcept nogil:
+    # A large block, or a small object that begins a new batch.
+    cdef uint32_t tag = 0
+    cdef int32_t beats = free_special(p, &tag)
+    cdef Heap* h = thread_heap()
+    if beats != FREE_SMALL:
+        if beats and heap_is_real(h):
+            tick_beats(h, beats)
+        return
+    if unlikely(not heap_is_real(h)):
+        # A thread that only frees gets a heap too, for its batches and its heartbeat.
+        h = <Heap*>thread_heap_open()
+        if h == NULL:
+            free_alone(p, tag_class(tag))
+            return
+    home_begin(h, p, tag_class(tag))
+    tick_beats(h, 1)
+
+
+cdef inline slow_void free_other(void* p) noexcept nogil:
+    # In the arena, but not a small object of the heap's slot: first the quick path of frees that go home, without a frame.
+    cdef Heap* h = thread_heap()
+    if unlikely(not heap_is_real(h) or not home_takes(h, p)):
+        free_foreign(p)
+        return
+    tick_beats(h, 1)

@@ -1,0 +1,58 @@
+# How a span comes into being, from slices of the transfer cache or the page heap, and goes back.
+from libc.stdint cimport uint32_t, uint8_t
+
+from rtmalloc.core.base._options cimport RT_OPTION_transfer_kib
+from rtmalloc.core.base.atomics cimport rt_add_u64
+from rtmalloc.core.base.attributes cimport slow_pointer
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
+from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
+from rtmalloc.core.pages.arena cimport arena_span_new
+from rtmalloc.core.pages.page_heap cimport page_heap_dirty_in, page_heap_give, page_heap_take
+from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
+from rtmalloc.core.pages.summary cimport SLICE_NONE
+from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_set
+from rtmalloc.core.spans.span cimport SPAN_HELD, SPAN_NONE, span_form, span_set_state, span_slice
+from rtmalloc.core.spans.transfer_cache cimport transfer_give, transfer_take
+from rtmalloc.core.types cimport Allocator, Slot, Span
+
+
+cdef inline uint32_t formation_slices(Allocator* a, uint32_t slices, bint* zeroed) noexcept nogil:
+    # A run for a span of `slices` slices, and whether it is known to be zero; SLICE_NONE when the arena is full.
+    cdef uint32_t slice = transfer_take(&a.transfer, slices)
+    zeroed[0] = False
+    if slice == SLICE_NONE:
+        slice = page_heap_take(&a.arena.pages, slices)
+        # A run that crosses into the next segment is not looked at: it counts as used before.
+        if slice != SLICE_NONE and slice % SEGMENT_SLICES + slices <= SEGMENT_SLICES:
+            zeroed[0] = page_heap_dirty_in(&a.arena.pages, slice, slices) == 0
+    return slice
+
+
+cdef inline slow_pointer formation_new(Allocator* a, Slot* slot, uint32_t class_) noexcept nogil:
+    # A new span of a class for a slot, HELD by the caller; NULL when the arena is full. Called without a lock: it may make a
+    # system call.
+    cdef uint32_t slices = rt_class_slices[class_]
+    cdef bint zeroed
+    cdef uint32_t slice = formation_slices(a, slices, &zeroed)
+    cdef Span* s
+    if slice == SLICE_NONE:
+        return NULL
+    s = arena_span_new(&a.arena, slice, slices)
+    span_set_state(s, SPAN_HELD)
+    # The tag before the bits: a page purger that claims one of them, and puts it back, must find the shelf.
+    tag_set(&a.arena, slice, slices, slot.tag_base | class_ * BIN_BYTES)
+    span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
+    rt_add_u64(&a.spans_formed, 1)
+    return s
+
+
+cdef inline void formation_release(Allocator* a, Span* s) noexcept nogil:
+    # Take back a span whose objects we have all claimed, and that its shelf has no more.
+    cdef uint32_t slice = span_slice(a, s)
+    cdef uint32_t slices = s.slices
+    cdef uint32_t room = <uint32_t>(a.options.value[RT_OPTION_transfer_kib] * 1024 // (slices * RT_SLICE_BYTES))
+    span_set_state(s, SPAN_NONE)
+    tag_set(&a.arena, slice, slices, 0)
+    rt_add_u64(&a.spans_released, 1)
+    if not transfer_give(&a.transfer, slice, slices, room):
+        page_heap_give(&a.arena.pages, slice, slices)
