@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench_harness.cli import main
+from bench_harness.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

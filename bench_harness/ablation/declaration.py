@@ -15,9 +15,9 @@ from typing import Any
 
 import jsonschema
 
-from bench_harness.catalogue import Workload, parse_workload
 from bench_harness.errors import HarnessError, UsageError
-from bench_harness.plan import NATIVE, Group
+from bench_harness.measuring.catalogue import Workload, parse_workload
+from bench_harness.measuring.plan import NATIVE, Group
 
 if sys.version_info >= (3, 11):
     import tomllib

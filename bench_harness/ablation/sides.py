@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bench_harness.ablation.declaration import Declaration, Item, Side
 from bench_harness.errors import UsageError
+from bench_harness.measuring.plan import NATIVE, Contender, Group
 from bench_harness.native.build import BIN
-from bench_harness.peers import Allocator, describe, variant
-from bench_harness.plan import NATIVE, Contender, Group
+from bench_harness.peers.allocators import Allocator, describe, variant
 
 __all__ = ["chosen_of", "contender_name", "contenders_of", "groups_of", "prove_side"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench_harness import analysis
-from bench_harness.compare import changes
 from bench_harness.errors import HarnessError, UsageError
-from bench_harness.store import Results
-from bench_harness.verdict import sentences, winner
+from bench_harness.measuring.store import Results
+from bench_harness.verdicts import analysis
+from bench_harness.verdicts.changes import changes
+from bench_harness.verdicts.sentences import sentences, winner
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 

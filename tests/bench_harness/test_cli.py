@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench_harness.cli import main
-from bench_harness.store import Journal, Results, load, save
+from bench_harness.commands.cli import main
+from bench_harness.measuring.store import Journal, Results, load, save
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--seconds", "0.03", "--warmup", "0", "--retries", "0", "--threads", "1"]

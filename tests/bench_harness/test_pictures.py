@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench_harness import analysis
-from bench_harness.pictures import draw, slug
-from bench_harness.pictures.pareto import pareto_figure, pareto_front
-from bench_harness.pictures.style import look_of, pleasant
-from bench_harness.store import Results
+from bench_harness.measuring.store import Results
+from bench_harness.reporting.pictures import draw, slug
+from bench_harness.reporting.pictures.pareto import pareto_figure, pareto_front
+from bench_harness.reporting.pictures.style import look_of, pleasant
+from bench_harness.verdicts import analysis
 from tests.bench_harness.conftest import failed_cell, make_results
 
 points = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=12)

@@ -11,9 +11,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from bench_harness import analysis
-from bench_harness.report import render, write_report
-from bench_harness.store import Results
+from bench_harness.measuring.store import Results
+from bench_harness.reporting.html import render, write_report
+from bench_harness.verdicts import analysis
 from tests.bench_harness.conftest import failed_cell, make_results
 
 PHONE = (390, 844)  # CSS pixels

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench_harness.catalogue import Workload
 from bench_harness.errors import CellFailure, UsageError
-from bench_harness.peers import Allocator, variant
-from bench_harness.plan import Cell, Contender, Plan
-from bench_harness.record import run_cell
-from bench_harness.routes import ROUTES, _prove_objects, python_contenders
+from bench_harness.measuring.catalogue import Workload
+from bench_harness.measuring.plan import Cell, Contender, Plan
+from bench_harness.measuring.record import run_cell
+from bench_harness.measuring.routes import ROUTES, _prove_objects, python_contenders
+from bench_harness.peers.allocators import Allocator, variant
 
 PYTHON = Path(sys.executable)
 

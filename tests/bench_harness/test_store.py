@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bench_harness import store
 from bench_harness.errors import HarnessError
-from bench_harness.store import Journal, Results, load, merge, resumable, save
+from bench_harness.measuring import store
+from bench_harness.measuring.store import Journal, Results, load, merge, resumable, save
 from tests.bench_harness.conftest import failed_cell, make_cell, make_results
 
 
