@@ -11,6 +11,7 @@ from typing import NoReturn
 from bench_harness import __version__
 from bench_harness.ablation.declaration import ROWS
 from bench_harness.measuring.routes import ROUTES
+from bench_harness.peers.declaration import declared
 
 __all__ = ["DEFAULT_WORKLOADS", "EXIT_USAGE", "build_parser"]
 
@@ -75,10 +76,10 @@ def _competing(run: argparse.ArgumentParser) -> None:
         "--allocator",
         action="append",
         default=[],
-        metavar="NAME[=/path/lib.so]",
-        help="may be repeated (default: all found)",
+        metavar="NAME[:PRESET][=/path/lib.so]",
+        help=f"may be repeated (default: all found, each at the presets {' and '.join(declared().presets)})",
     )
-    add("--base", default=None, help="contender that ratios refer to (default glibc, pymalloc for Python)")
+    add("--base", default=None, help=f"contender that ratios refer to (default {', or '.join(declared().base)})")
 
 
 def _measuring(run: argparse.ArgumentParser, repeat: int, seconds: float = 1.0, warmup: float = 0.2) -> None:
@@ -147,9 +148,7 @@ def _ablation(command: argparse.ArgumentParser) -> None:
     add("--details", action="store_true", help="a line per workload as well")
     add("--markdown", type=Path, default=None, metavar="FILE", help="write the tables there too")
     add("--plots", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
-    add(
-        "--rows", type=Path, default=ROWS, metavar="FILE", help="the file that declares the ideas (default: rtmalloc's)"
-    )
+    add("--rows", type=Path, default=ROWS, metavar="FILE", help=f"the file that declares ideas (default {ROWS.name})")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -159,6 +158,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     commands.add_parser("list", help="workloads with their parameters, allocators found, routes")
+
+    peers = commands.add_parser("peers", help="get allocators to compare with, without root and without a compiler")
+    peers.add_argument("names", nargs="*", metavar="NAME", help="default: all that can be got, anew")
+    peers.add_argument("--missing", action="store_true", help="only those that a run compares and that are not here")
 
     run = commands.add_parser("run", help="measure workloads x allocators x threads x repeats")
     add = run.add_argument
@@ -182,9 +185,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--set",
         action="append",
         default=[],
-        metavar="NAME.OPTION=VALUE",
+        metavar="NAME[:PRESET].OPTION=VALUE",
         dest="settings",
-        help="adds a variant of the allocator NAME with this option in NAME_OPTIONS",
+        help="adds a variant of the allocator NAME with this option; refused when it has no such option",
     )
     add(
         "--route",
@@ -259,6 +262,6 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME[=/path/lib.so]",
-        help="tested against itself (default glibc)",
+        help=f"tested against itself (default {declared().system})",
     )
     return parser

@@ -21,7 +21,9 @@ from bench_harness.measuring.catalogue import find_workloads, parse_workload
 from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan
 from bench_harness.measuring.run import run_plan
 from bench_harness.native.build import BIN
-from bench_harness.peers.allocators import GLIBC, Allocator, find_allocators, select_allocators
+from bench_harness.peers.allocators import Allocator, find_allocators
+from bench_harness.peers.declaration import declared
+from bench_harness.peers.selection import select_allocators
 from bench_harness.reporting.progress import show_progress
 from bench_harness.reporting.table import print_groups
 from bench_harness.verdicts.analysis import GroupRows, analyse, disturbed_share, geometric_means
@@ -163,7 +165,7 @@ def run(wanted: Sequence[str], repeat: int, seconds: float, console: Console) ->
     """The whole check; prints what it found.
 
     Args:
-        wanted: allocators for the A/A test (default glibc), as the command line writes them.
+        wanted: allocators for the A/A test (default the C library's), as the command line writes them.
         repeat: rounds of the A/A test.
         seconds: window of its cells.
         console: where to print.
@@ -181,7 +183,7 @@ def run(wanted: Sequence[str], repeat: int, seconds: float, console: Console) ->
                 f"error {known.error:.2%}: {'passed' if good else 'FAILED'}",
                 soft_wrap=True,
             )
-        for allocator in select_allocators(find_allocators(), wanted or [GLIBC], (), probe=False):
+        for allocator in select_allocators(find_allocators(), wanted or [declared().system], (), probe=False):
             passed &= _aa(allocator, repeat, seconds, folder, console)
     return passed
 

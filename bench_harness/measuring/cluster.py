@@ -22,7 +22,8 @@ from bench_harness.measuring.record import identity, run_cell
 from bench_harness.measuring.run import Progress, expected_seconds, make_header
 from bench_harness.measuring.store import Journal, Results, resumable, save
 from bench_harness.native.build import build_cells
-from bench_harness.peers.allocators import Allocator, find_allocators, variant
+from bench_harness.peers.allocators import Allocator, find_allocators
+from bench_harness.peers.options import presets_of, variant, with_preset
 
 __all__ = ["run_on_cluster", "worker_cell", "worker_machine"]
 
@@ -40,8 +41,12 @@ def _local(allocator: Allocator, found: dict[str, Allocator]) -> Allocator | Non
     base = found.get(allocator.family)
     if base is None:
         return allocator if allocator.path is not None and allocator.path.exists() else None
-    options = allocator.environment.get(f"{allocator.family.upper()}_OPTIONS")
-    return variant(base, options.split(",")) if options else replace(base, name=allocator.name)
+    if allocator.preset in presets_of(base.family):
+        base = with_preset(base, allocator.preset)
+    made = variant(base, allocator.options) if allocator.options else base
+    # What the preset of a route sets is no property of the allocator.
+    environment = made.environment or allocator.environment
+    return replace(made, name=allocator.name, preset=allocator.preset, environment=environment)
 
 
 def worker_cell(
@@ -170,7 +175,7 @@ def run_on_cluster(
     try:
         from distributed import Client
     except ImportError as error:
-        raise HarnessError("--scheduler needs the extra: pip install 'rtmalloc[dask]'") from error
+        raise HarnessError("--scheduler needs distributed: install this package with its extra `dask`") from error
     try:
         client: Any = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore
     except (OSError, ValueError) as error:

@@ -86,8 +86,8 @@ def _environment(launch: Launch, padding: random.Random) -> dict[str, str]:
         **launch.environment,
         "BENCH_HARNESS_PADDING": "x" * padding.randrange(PADDING_MOST),
     }
-    if launch.preload and launch.allocator.path is not None:
-        env["LD_PRELOAD"] = str(launch.allocator.path)
+    if launch.preload and launch.allocator.preloaded:
+        env["LD_PRELOAD"] = launch.allocator.preloaded
     return env
 
 

@@ -1,115 +1,79 @@
 """Routes: the ways in which a program comes to use an allocator, and how each one is started and proven.
 
-Native programs have one route, the preload. Python has several, because its small objects come from pymalloc
-and never reach malloc: replacing malloc alone, replacing pymalloc too, and rtmalloc's own two ways.
+Native programs have one route, the preload. Python has several, because its small objects never reach malloc as it
+comes: replacing malloc alone, replacing Python's own allocator too, and what single allocators offer. `peers.toml`
+declares them.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench_harness.errors import CellFailure, UsageError
 from bench_harness.measuring.observation import Launch, Observation, prove_allocator, same_file
 from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan
-from bench_harness.peers.allocators import GLIBC, Allocator
+from bench_harness.peers.allocators import Allocator
+from bench_harness.peers.declaration import DEFAULT, RouteRow, declared
 
-__all__ = ["ROUTES", "Route", "cell_arguments", "launch_of", "prove", "python_contenders"]
+__all__ = ["ROUTES", "cell_arguments", "launch_of", "prove", "python_contenders"]
 
+ROUTES: dict[str, RouteRow] = dict(declared().routes)
 
-@dataclass(frozen=True)
-class Route:
-    """A way for a Python program to use an allocator.
-
-    Attributes:
-        name: on the command line and in results.
-        description: for `list`.
-        fits: whether the route makes sense for an allocator under an interpreter.
-        preload: the allocator is preloaded.
-        environment: variables that make the route.
-        module: run the script as `python -m MODULE script`.
-        install: the script calls `rtmalloc.install()` before anything else.
-        objects: who must serve small Python objects: "python" (pymalloc or the built-in mimalloc), "malloc",
-            "allocator", or "" when the route leaves it open.
-    """
-
-    name: str
-    description: str
-    fits: Callable[[Allocator, Path], bool]
-    preload: bool = False
-    environment: tuple[tuple[str, str], ...] = ()
-    module: str | None = None
-    install: bool = False
-    objects: str = "python"
+_START_SECONDS = 60.0  # an interpreter that has not started by then never will
 
 
-def _is_glibc(allocator: Allocator, _: Path) -> bool:
-    return allocator.name == GLIBC
-
-
-def _competes(allocator: Allocator, _: Path) -> bool:
-    return not allocator.is_probe
-
-
-def _preloads(allocator: Allocator, _: Path) -> bool:
-    return allocator.path is not None and not allocator.is_probe
-
-
-def _is_ours(allocator: Allocator, _: Path) -> bool:
-    return allocator.family == "rtmalloc"
-
-
-def _has_mimalloc(allocator: Allocator, interpreter: Path) -> bool:
-    if allocator.name != GLIBC:
-        return False
-    env = {"PYTHONMALLOC": "mimalloc", "PATH": os.environ.get("PATH", "")}
-    tried = subprocess.run([str(interpreter), "-c", ""], env=env, capture_output=True, timeout=60)
+def _starts(interpreter: Path, environment: Mapping[str, str]) -> bool:
+    env = {**environment, "PATH": os.environ.get("PATH", "")}
+    tried = subprocess.run([str(interpreter), "-c", ""], env=env, capture_output=True, timeout=_START_SECONDS)
     return tried.returncode == 0
 
 
-ROUTES: Mapping[str, Route] = {
-    route.name: route
-    for route in (
-        Route("pymalloc", "Python as it is: small objects from pymalloc, the rest from glibc", _is_glibc),
-        Route(
-            "mimalloc",
-            "PYTHONMALLOC=mimalloc, where the interpreter has it (3.13 and later)",
-            _has_mimalloc,
-            environment=(("PYTHONMALLOC", "mimalloc"),),
-        ),
-        Route(
-            "malloc",
-            "PYTHONMALLOC=malloc with the allocator preloaded: it serves every object",
-            _competes,
-            preload=True,
-            environment=(("PYTHONMALLOC", "malloc"),),
-            objects="malloc",
-        ),
-        Route("preload", "the allocator preloaded, nothing else changed", _preloads, preload=True, objects=""),
-        Route("launcher", "python -m rtmalloc script.py", _is_ours, module="rtmalloc", objects="allocator"),
-        Route(
-            "install",
-            "import rtmalloc; rtmalloc.install() at the top of the script",
-            _is_ours,
-            install=True,
-            objects="allocator",
-        ),
-    )
-}
+def _fits(route: RouteRow, allocator: Allocator) -> bool:
+    """Whether a route makes sense for an allocator."""
+    if allocator.is_probe or (route.needs_library and allocator.path is None):
+        return False
+    if not route.of:
+        return True
+    # A route that bears a name of its own stands for the C library's allocator as it comes, and not for its variants.
+    return (allocator.name if route.name else allocator.family) in route.of
 
 
-def python_contenders(allocators: Sequence[Allocator], interpreter: Path, wanted: Sequence[str]) -> list[Contender]:
+def _presets(route: RouteRow, allocator: Allocator, presets: Sequence[str]) -> list[Allocator]:
+    """The allocator, and as often again as the route has presets of its own that are wanted."""
+    own = {name: environment for name, environment in route.presets.items() if name in presets}
+    return [
+        allocator,
+        *(
+            replace(allocator, name=f"{route.name}:{name}", preset=name, environment=environment)
+            for name, environment in own.items()
+        ),
+    ]
+
+
+def _contender(route: RouteRow, allocator: Allocator) -> Contender:
+    if not route.name:
+        return Contender(f"{route.route}/{allocator.name}", allocator, route.route)
+    name = route.name if allocator.preset == DEFAULT else allocator.name
+    return Contender(name, allocator, route.route)
+
+
+def python_contenders(
+    allocators: Sequence[Allocator], interpreter: Path, wanted: Sequence[str], presets: Sequence[str] = ()
+) -> list[Contender]:
     """Every allocator by every route that fits it.
 
     Args:
         allocators: of the run.
         interpreter: that runs the Python cells.
         wanted: names of routes; empty means all.
+        presets: of routes that have some of their own.
     Raises:
         UsageError: there is no such route.
     """
@@ -118,17 +82,12 @@ def python_contenders(allocators: Sequence[Allocator], interpreter: Path, wanted
             raise UsageError(f"--route {name}: unknown; valid are {', '.join(ROUTES)}")
     contenders = []
     for route in ROUTES.values():
-        if wanted and route.name not in wanted:
+        fitting = [allocator for allocator in allocators if _fits(route, allocator)]
+        if (wanted and route.route not in wanted) or not fitting:
             continue
-        for allocator in allocators:
-            if route.fits(allocator, interpreter):
-                alone = route.name in ("pymalloc", "mimalloc")
-                name = (
-                    "pymalloc"
-                    if route.name == "pymalloc"
-                    else ("PYTHONMALLOC=mimalloc" if alone else f"{route.name}/{allocator.name}")
-                )
-                contenders.append(Contender(name, allocator, route.name))
+        if route.tried and not _starts(interpreter, route.environment):
+            continue
+        contenders += [_contender(route, made) for a in fitting for made in _presets(route, a, presets)]
     return contenders
 
 
@@ -165,12 +124,13 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
         return Launch([str(workload.path), *arguments], contender.allocator)
     route = ROUTES[contender.route]
     homes = [_home_of("bench_harness")]
-    if route.module or route.install:
-        homes.append(_home_of("rtmalloc"))
-    environment = {**dict(route.environment), "PYTHONPATH": os.pathsep.join(dict.fromkeys(homes))}
+    needed = route.module or route.call.partition(":")[0]
+    if needed:
+        homes.append(_home_of(needed.partition(".")[0]))
+    environment = {**route.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(homes))}
     start = ["-m", route.module] if route.module else []
-    if route.install:
-        arguments.append("install=1")
+    if route.call:
+        arguments.append(f"call={route.call}")
     command = [str(plan.interpreter), *start, str(workload.path), *arguments]
     return Launch(command, contender.allocator, route.preload, environment)
 
@@ -192,11 +152,12 @@ def prove(cell: Cell, seen: Observation) -> None:
     _prove_objects(route, contender.allocator, report)
 
 
-def _prove_objects(route: Route, allocator: Allocator, report: Mapping[str, Any]) -> None:
+def _prove_objects(route: RouteRow, allocator: Allocator, report: Mapping[str, Any]) -> None:
     """The domain of small objects: whose code its malloc function is, and whether it is plain malloc's."""
     served = str(report.get("objects_object", ""))
     plain = bool(report.get("objects_are_malloc"))
-    ours = allocator.path is not None and (same_file(served, allocator.path) or Path(served).name.startswith("_core."))
+    named = bool(route.served_by) and fnmatch.fnmatch(Path(served).name, route.served_by)
+    ours = allocator.path is not None and (same_file(served, allocator.path) or named)
     right = {
         "python": not plain and not ours,
         "malloc": plain or ours,
@@ -205,6 +166,6 @@ def _prove_objects(route: Route, allocator: Allocator, report: Mapping[str, Any]
     }[route.objects]
     if not right:
         raise CellFailure(
-            f"route {route.name}: Python's objects were served by {served or 'an unknown object'}"
+            f"route {route.route}: Python's objects were served by {served or 'an unknown object'}"
             f"{' through plain malloc' if plain else ''}"
         )

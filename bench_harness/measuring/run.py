@@ -57,6 +57,9 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
                 "version": a.version,
                 "sha256": a.sha256,
                 "family": a.family,
+                "preset": a.preset,
+                "options": list(a.options),
+                "companions": [str(path) for path in a.companions],
                 "environment": dict(a.environment),
             }
             for a in sorted({c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
+from bench_harness.documents import check
 from bench_harness.errors import HarnessError
 
 __all__ = ["SCHEMA_VERSION", "Journal", "Results", "load", "merge", "resumable", "save", "validate"]
 
 SCHEMA_VERSION = 1
-SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema" / f"results-{SCHEMA_VERSION}.json"
+SCHEMA = f"results-{SCHEMA_VERSION}"
 
 
 @dataclass
@@ -36,11 +35,6 @@ class Results:
         return {**self.header, "cells": self.cells}
 
 
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
-    return schema
-
-
 def validate(document: Mapping[str, Any], source: Path) -> None:
     """Raise HarnessError, naming the place in the file, unless the document follows the schema."""
     version = document.get("schema_version")
@@ -49,9 +43,7 @@ def validate(document: Mapping[str, Any], source: Path) -> None:
             f"{source}: schema version {version!r} is not {SCHEMA_VERSION}, which this harness reads; "
             "measure again or use the harness that wrote it"
         )
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema()).iter_errors(document))
-    if error is not None:
-        raise HarnessError(f"{source}: not a valid result file at {error.json_path}: {error.message[:200]}")
+    check(document, SCHEMA, source, "result file")
 
 
 def load(path: Path) -> Results:

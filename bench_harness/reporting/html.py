@@ -10,13 +10,14 @@ import base64
 import html
 import shlex
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench_harness.measuring.store import Results
+from bench_harness.peers.declaration import DEFAULT
 from bench_harness.reporting.details import details_of
 from bench_harness.reporting.numbers import si
-from bench_harness.reporting.pictures import draw
+from bench_harness.reporting.pictures import NARROW, WIDE, draw
 from bench_harness.reporting.table import row_figures
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS
 from bench_harness.verdicts.analysis import GroupRows, Row, geometric_means
@@ -32,24 +33,32 @@ var(--ink); } h1 { font-size: 1.5rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 2px solid var(--ink); }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .verdict { background: var(--band); border-left: 4px solid #009E73; padding: .6rem 1rem .6rem 2rem; margin:
-1rem 0; } .scroll { overflow-x: auto; }
+1rem 0; }
+/* The shadow at an edge says that there is more behind it; it goes away where the table ends. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, #fff 30%, #fff0) left / 2.5rem 100%,
+  linear-gradient(to left, #fff 30%, #fff0) right / 2.5rem 100%,
+  linear-gradient(to right, #0003, #0000) left / 1rem 100%,
+  linear-gradient(to left, #0003, #0000) right / 1rem 100%;
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line);
 } th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tr.probe td { color: var(--soft); }
 td.failed { color: #a03000; text-align: left; white-space: normal; }
-figure { margin: 1rem 0; overflow-x: auto; }
-img { max-width: 100%; height: auto; display: block; }
-@media (max-width: 40rem) { .wide img { max-width: none; width: 44rem; } }
+figure { margin: 1rem 0; }
+img { width: 100%; height: auto; display: block; }
+.swipe { display: none; color: var(--soft); font-size: .85rem; margin: 0; }
+@media (max-width: 50rem) { img { max-width: 30rem; } .swipe { display: block; } }
 pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .85rem; }
 .note { color: var(--soft); font-size: .85rem; }
 """
 
-_PNG_SIZE_AT = (16, 20)  # width and height in a PNG's first chunk, 4 bytes each
-_WIDE = 1.25  # wider pictures scroll sideways on a telephone instead of shrinking to nothing
+_PHONE = "(max-width: 50rem)"  # up to here the narrow pictures are shown, as the style sheet says
 
 _HEADINGS = (
     "allocator",
+    "version",
     "op/s, median",
     "op/s, best",
     "speed ratio [95 %]",
@@ -78,11 +87,12 @@ def _line(row: Row) -> str:
     name = "(loop overhead)" if row.is_probe else row.contender
     if row.peak_rss is None:
         reason = row.failures[0] if row.failures else "did not run"
-        cell = f'<td class="failed" colspan="{len(_HEADINGS) - 1}">failed: {_text(reason)}</td>'
-        return f"<tr><td>{_text(name)}</td>{cell}</tr>"
+        cell = f'<td class="failed" colspan="{len(_HEADINGS) - 2}">failed: {_text(reason)}</td>'
+        return f"<tr><td>{_text(name)}</td><td>{_text(row.version)}</td>{cell}</tr>"
     speed = row.throughput
     cells = (
         name,
+        row.version,
         si(speed.median) if speed else "-",
         si(speed.maximum) if speed else "-",
         *row_figures(row),
@@ -92,16 +102,22 @@ def _line(row: Row) -> str:
     return f"<tr{style}>" + "".join(f"<td>{_text(c)}</td>" for c in cells) + "</tr>"
 
 
+def _data(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def _pictures(groups: Sequence[GroupRows]) -> str:
+    """Every picture twice: as wide as a page, and with its panels below each other for a telephone."""
     with tempfile.TemporaryDirectory() as folder:
-        parts = []
-        for path in draw(groups, Path(folder), formats=("png",)):
-            data = path.read_bytes()
-            width, height = (int.from_bytes(data[at : at + 4], "big") for at in _PNG_SIZE_AT)
-            kind = ' class="wide"' if width > height * _WIDE else ""
-            text = base64.b64encode(data).decode()
-            parts.append(f'<figure{kind}><img alt="{_text(path.stem)}" src="data:image/png;base64,{text}"></figure>')
-    return "".join(parts)
+        wide, narrow = (
+            draw(groups, Path(folder) / name, formats=("png",), width=width)
+            for name, width in (("wide", WIDE), ("narrow", NARROW))
+        )
+        return "".join(
+            f'<figure><picture><source media="{_PHONE}" srcset="{_data(small)}">'
+            f'<img alt="{_text(large.stem)}" src="{_data(large)}"></picture></figure>'
+            for large, small in zip(wide, narrow, strict=True)
+        )
 
 
 def _means(groups: Sequence[GroupRows]) -> str:
@@ -134,13 +150,18 @@ def _machines(results: Results) -> str:
     return "".join(blocks)
 
 
+def _assignments(environment: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in environment.items()) or "-"
+
+
 def _allocators(results: Results) -> str:
     lines = (
-        f"<tr><td>{_text(name)}</td><td>{_text(a['version'])}</td><td>{_text(a['path'] or '-')}</td>"
-        f"<td>{_text(a['sha256'][:16] or '-')}</td><td>{_text(a['environment'] or '-')}</td></tr>"
+        f"<tr><td>{_text(name)}</td><td>{_text(a.get('preset', DEFAULT))}</td><td>{_text(a['version'])}</td>"
+        f"<td>{_text(a['path'] or '-')}</td>"
+        f"<td>{_text(a['sha256'][:16] or '-')}</td><td>{_text(_assignments(a['environment']))}</td></tr>"
         for name, a in results.header["allocators"].items()
     )
-    return _table(("allocator", "version", "path", "SHA-256", "environment"), lines)
+    return _table(("allocator", "preset", "version", "path", "SHA-256", "environment"), lines)
 
 
 def render(results: Results, groups: Sequence[GroupRows]) -> str:
@@ -169,7 +190,7 @@ of which {disturbed} were disturbed by other load</p>
 with a false discovery rate of {ALPHA:.0%} over the table; it needs {FEWEST_ROUNDS} rounds. In tables "="
 means no significant difference and "?" too few rounds.</p>
 <h2>Pictures</h2>{_pictures(groups)}
-<h2>Tables</h2>{_means(groups)}{tables}{_details(groups)}
+<h2>Tables</h2><p class="swipe">Tables go on to the right: swipe them.</p>{_means(groups)}{tables}{_details(groups)}
 <h2>Machine</h2>{_machines(results)}
 <h2>Allocators</h2>{_allocators(results)}
 <h2>To repeat this</h2><pre>{_text(shlex.join(results.header["command"]))}</pre>

@@ -27,4 +27,6 @@ def describe_verdict(comparison: Comparison | None) -> str:
     if comparison is None:
         return "-"
     sign = "?" if comparison.significant is None else "" if comparison.significant else "="
+    if comparison.rounds == 1:
+        return f"{comparison.ratio:.3f} {sign}"  # one round has no interval
     return f"{comparison.ratio:.3f} [{comparison.low:.3f} {comparison.high:.3f}]{sign}"

@@ -24,11 +24,13 @@ def make_console(stderr: bool = False) -> Console:
     """A console that never folds a table on a pipe: files and logs get whole lines."""
     console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
-        console = Console(stderr=stderr, highlight=False, width=200, no_color=True)
+        console = Console(stderr=stderr, highlight=False, width=240, no_color=True)
     return console
 
 
 def _interval(summary: Summary) -> str:
+    if summary.count == 1:
+        return si(summary.median)
     half = (summary.high - summary.low) / 2 / summary.median * 100 if summary.median else 0
     return f"{si(summary.median)} ±{half:.1f}%"
 
@@ -49,9 +51,10 @@ def row_figures(row: Row) -> list[str]:
 
 def _cells(row: Row, threads: int) -> list[str]:
     if row.peak_rss is None:
-        return ["failed"]
+        return [row.version, "failed"]
     speed = row.throughput
     return [
+        row.version,
         _interval(speed) if speed else "-",
         si(speed.maximum) if speed else "-",
         f"{1e9 * threads / speed.maximum:.2f}" if speed else "-",
@@ -68,7 +71,8 @@ def group_table(group: GroupRows) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    table.add_column("allocator", no_wrap=True)
+    for name in ("allocator", "version"):
+        table.add_column(name, no_wrap=True)
     for name in (
         "op/s, median",
         "best",
@@ -86,14 +90,15 @@ def group_table(group: GroupRows) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     best_speed = max((r.throughput.median for r in group.competitors if r.throughput), default=None)
     best_rss = min((r.peak_rss.median for r in group.competitors if r.peak_rss), default=None)
+    told = group.rounds >= FEWEST_ROUNDS  # fewer have no winner
     for row in group.rows:
         texts = [Text(t) for t in _cells(row, group.threads)]
-        if not row.is_probe and row.throughput and row.throughput.median == best_speed:
-            texts[0].stylize("bold green")
-        if not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
-            texts[4].stylize("bold green")
+        if told and not row.is_probe and row.throughput and row.throughput.median == best_speed:
+            texts[1].stylize("bold green")
+        if told and not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
+            texts[5].stylize("bold green")
         table.add_row(
-            # As text: a variant's name, rtmalloc[option=1], is no markup.
+            # As text: a variant's name, NAME[option=1], is no markup.
             Text("(loop overhead)" if row.is_probe else row.contender),
             *texts,
             style="dim" if row.is_probe else None,
@@ -123,7 +128,9 @@ def print_means(console: Console, groups: Sequence[GroupRows]) -> None:
     if not means:
         console.print("no geometric mean: no group in which every contender ran", style="dim")
         return
-    table = Table(title="geometric means of the ratios", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    few = "" if all(g.rounds >= FEWEST_ROUNDS for g in groups) else " (too few rounds for a verdict)"
+    title = f"geometric means of the ratios{few}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name in ("allocator", "base"):
         table.add_column(name, no_wrap=True)
     for name in ("speed", "peak RSS", "groups"):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench_harness import statistics
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring.store import Results
-from bench_harness.peers.allocators import GLIBC, NOOP
+from bench_harness.peers.declaration import DEFAULT, declared, rank_of
 from bench_harness.statistics import Comparison, Summary
 
 __all__ = [
@@ -32,6 +32,9 @@ class Row:
     """A contender in a group.
 
     Attributes:
+        family: its allocator without preset and options.
+        preset: the set of options that the allocator ran with.
+        version: what its library said of itself.
         throughput: operations per second; None when no cell ran.
         peak_rss: bytes.
         cpu_ns: CPU time of one operation, nanoseconds, user and system together.
@@ -44,6 +47,8 @@ class Row:
     family: str
     cells: list[dict[str, Any]]
     failures: list[str]
+    preset: str = DEFAULT
+    version: str = ""
     throughput: Summary | None = None
     peak_rss: Summary | None = None
     overhead: float | None = None
@@ -58,7 +63,7 @@ class Row:
     @property
     def is_probe(self) -> bool:
         """True for the no-op allocator: its row is the loop overhead, not a competitor."""
-        return self.family == NOOP
+        return self.family == declared().probe
 
     def series(self, name: str) -> dict[int, float]:
         """A field of the successful cells by round, where it is there and positive."""
@@ -84,6 +89,11 @@ class GroupRows:
     def competitors(self) -> list[Row]:
         """The rows without the no-op probe."""
         return [row for row in self.rows if not row.is_probe]
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds in which a competitor ran."""
+        return max((len(row.cells) for row in self.competitors), default=0)
 
     def row(self, contender: str) -> Row | None:
         """The row of a contender."""
@@ -112,9 +122,15 @@ def _median(cells: Sequence[dict[str, Any]], name: str) -> float | None:
     return statistics.summarise(values).median if values else None
 
 
-def _row(contender: str, family: str, cells: list[dict[str, Any]]) -> Row:
+def _short_version(family: str, version: str) -> str:
+    """A version without the name that stands beside it: `NAME 1.2` of NAME is 1.2; a hash is as good as its start."""
+    return version.removeprefix(f"{family} ").removeprefix("sha256 ")
+
+
+def _row(contender: str, allocator: Mapping[str, Any], cells: list[dict[str, Any]]) -> Row:
     ok = [cell for cell in cells if cell["status"] == "ok"]
-    row = Row(contender, family, ok, [cell["reason"] for cell in cells if cell["status"] == "failed"])
+    row = Row(contender, allocator.get("family", ""), ok, [c["reason"] for c in cells if c["status"] == "failed"])
+    row.preset, row.version = allocator.get("preset", DEFAULT), _short_version(row.family, allocator.get("version", ""))
     throughputs = [c["throughput"] for c in ok if c["throughput"]]
     if throughputs:
         row.throughput = statistics.summarise(throughputs)
@@ -131,8 +147,8 @@ def _row(contender: str, family: str, cells: list[dict[str, Any]]) -> Row:
 
 
 def choose_base(results: Results, wanted: str | None = None) -> str | None:
-    """Check a wanted base; None means that each group takes its own: glibc, or pymalloc, or its first
-    contender.
+    """Check a wanted base; None means that each group takes its own: the first of those that `peers.toml` names, or
+    its first contender.
 
     Raises:
         UsageError: the wanted one is not in the results.
@@ -148,16 +164,15 @@ def choose_base(results: Results, wanted: str | None = None) -> str | None:
 
 def _base_of(rows: Sequence[Row], wanted: str | None) -> str:
     names = [row.contender for row in rows if not row.is_probe]
-    for name in (wanted, GLIBC, "pymalloc"):
+    for name in (wanted, *declared().base):
         if name in names:
             return str(name)
     return names[0] if names else ""
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Ours first, the defaults last of the competitors, the probe at the end."""
-    family = name.split("[")[0].rpartition("/")[2]
-    return ({"rtmalloc": 0, GLIBC: 2, "pymalloc": 3, NOOP: 4}.get(family, 1), name)
+    """By the rank that `peers.toml` gives, then by name."""
+    return rank_of(name), name
 
 
 def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
@@ -170,11 +185,11 @@ def analyse(results: Results, base: str | None = None) -> list[GroupRows]:
     groups: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
     for cell in results.cells:
         groups.setdefault((cell["label"], cell["threads"]), {}).setdefault(cell["contender"], []).append(cell)
-    families = {name: entry["family"] for name, entry in results.header["allocators"].items()}
+    allocators = results.header["allocators"]
     table = []
     for (label, threads), contenders in sorted(groups.items()):
         rows = [
-            _row(name, families.get(cells[0]["allocator"], ""), cells)
+            _row(name, allocators.get(cells[0]["allocator"], {}), cells)
             for name, cells in sorted(contenders.items(), key=lambda item: _order(item[0]))
         ]
         workload = next(iter(contenders.values()))[0]["workload"]

@@ -57,24 +57,31 @@ def _tally(groups: Sequence[GroupRows], field: str, more: bool, what: str) -> li
     ]
 
 
-def sentences(groups: Sequence[GroupRows]) -> list[str]:
-    """What the measurements say, most important first; failures are never left out."""
+def _compared(groups: Sequence[GroupRows]) -> list[str]:
+    """Who is ahead, and the means."""
     said = _tally(groups, "throughput", True, "is fastest")
     said += _tally(groups, "peak_rss_bytes", False, "has the smallest peak RSS")
     means = geometric_means(groups)
-    for m in means:
-        said.append(
-            f"{m.contender} against {m.base}, geometric mean over {m.groups} cells: "
-            f"{_times(m.throughput)} the throughput, {_times(m.peak_rss)} the peak RSS"
-        )
-    if not means and len(groups) > 0:
-        said.append("no geometric mean: no cell in which every allocator ran")
+    said += [
+        f"{m.contender} against {m.base}, geometric mean over {m.groups} cells: "
+        f"{_times(m.throughput)} the throughput, {_times(m.peak_rss)} the peak RSS"
+        for m in means
+    ]
+    return said if means or not groups else [*said, "no geometric mean: no cell in which every allocator ran"]
+
+
+def sentences(groups: Sequence[GroupRows]) -> list[str]:
+    """What the measurements say, most important first; failures are never left out.
+
+    With fewer rounds than a test needs, nothing is said of who is ahead.
+    """
+    rounds = min((g.rounds for g in groups), default=0)
+    said = _compared(groups) if rounds >= statistics.FEWEST_ROUNDS else []
     failures = [(g, r) for g in groups for r in g.competitors if r.failures]
     said += [f"{r.contender} failed in {g.title}: {r.failures[0]}" for g, r in failures]
-    fewest = min((len(r.cells) for g in groups for r in g.competitors), default=0)
-    if fewest < statistics.FEWEST_ROUNDS:
+    if rounds < statistics.FEWEST_ROUNDS:
         said.append(
-            f"with {fewest} round{'s' if fewest != 1 else ''} no significance can be claimed; "
+            f"with {rounds} round{'s' if rounds != 1 else ''} no significance can be claimed; "
             f"{statistics.FEWEST_ROUNDS} are the fewest"
         )
     return said

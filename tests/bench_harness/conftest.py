@@ -39,7 +39,7 @@ def allocators(cells: dict[str, Path]) -> dict[str, Allocator]:
 @pytest.fixture(scope="session")
 def known(cells: dict[str, Path]) -> Allocator:
     """The allocator of known cost, under the name `known`."""
-    from bench_harness.peers.allocators import select_allocators
+    from bench_harness.peers.selection import select_allocators
 
     return select_allocators({}, [f"known={cells['libknown.so']}"], (), probe=False)[0]
 

@@ -22,7 +22,8 @@ from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring.catalogue import Workload
 from bench_harness.measuring.plan import NATIVE, Contender, Plan
 from bench_harness.measuring.store import Journal, Results, load, save
-from bench_harness.peers.allocators import Allocator, variant
+from bench_harness.peers.allocators import Allocator
+from bench_harness.peers.options import variant
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 if sys.version_info >= (3, 11):
@@ -447,7 +448,7 @@ def test_an_interrupted_run_goes_on_in_either_pass(
     def run_plan(plan: Plan, target: Path, argv: Any, progress: Any, resume: bool) -> Results:
         return real(plan, target, argv, progress, resume, execute=execute)
 
-    monkeypatch.setattr("bench_harness.commands.cli.run_plan", run_plan)
+    monkeypatch.setattr("bench_harness.commands.measure.run_plan", run_plan)
     left[0] = 10
     assert _run(rows, "--repeat", "3") == 130
     assert "--resume" in capsys.readouterr().out and not Path("results/ablation.json").exists()

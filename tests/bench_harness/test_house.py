@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from bench_harness.peers.declaration import declared
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bench_harness"
 # From the ground up: a folder may import itself and those before it.
 FLOORS = ("native", "peers", "measuring", "verdicts", "reporting", "ablation", "commands")
 # Used by every floor; `__main__` alone stands above the topmost.
-GROUND = ("__init__", "errors", "statistics")
+GROUND = ("__init__", "documents", "errors", "statistics")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 README_LINES = 12
 FILE_LINES = 400
+
+
+def _names() -> set[str]:
+    """The allocators that `peers.toml` declares, and the routes that are allocators' own names."""
+    declaration = declared()
+    return {*declaration.allocators, *(route.name for route in declaration.routes.values() if route.name.isalpha())}
+
+
+# The C library's name and version are fields of a machine's description in every result file.
+MENTIONED = {("measuring/machine.py", "glibc")}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*MODULES, *PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd"), *PACKAGE.rglob("*.h")]),
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_no_code_names_an_allocator(path: Path) -> None:
+    """What is special about one allocator is data: `peers.toml`, `ablation.toml`."""
+    words = set(re.findall(r"[a-z]+[0-9]?", path.read_text().lower()))
+    where = str(path.relative_to(PACKAGE))
+    assert {name for name in _names() & words if (where, name) not in MENTIONED} == set()
 
 
 def _floor(path: Path) -> str:

@@ -14,7 +14,8 @@ from bench_harness.measuring.catalogue import Workload
 from bench_harness.measuring.plan import Cell, Contender, Plan
 from bench_harness.measuring.record import run_cell
 from bench_harness.measuring.routes import ROUTES, _prove_objects, python_contenders
-from bench_harness.peers.allocators import Allocator, variant
+from bench_harness.peers.allocators import Allocator
+from bench_harness.peers.options import variant
 
 PYTHON = Path(sys.executable)
 
@@ -54,7 +55,7 @@ def test_a_route_that_did_not_happen_is_a_failed_cell(
     make_plan: Callable[..., Plan], allocators: dict[str, Allocator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan("instances", {"live": "100"})
-    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment=()))  # type: ignore[index]
+    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment={}))
     entry = run(plan, Contender("malloc/glibc", allocators["glibc"], "malloc"))
     assert entry["status"] == "failed" and "route malloc: Python's objects were served by" in str(entry["reason"])
 

@@ -1,66 +1,116 @@
-"""Throughput over the number of threads, with the no-op allocator as the harness's own limit."""
+"""Throughput and peak RSS over the number of threads, a line of panels for each preset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench_harness.reporting.numbers import MIB, si
-from bench_harness.reporting.pictures.style import GREY, footnote, look_of
-from bench_harness.verdicts.analysis import GroupRows
+from bench_harness.reporting.pictures.pareto import intervals
+from bench_harness.reporting.pictures.style import (
+    WIDE,
+    Look,
+    columns_of,
+    footnote,
+    headline_and_legend,
+    look_of,
+    plain_name,
+)
+from bench_harness.verdicts.analysis import GroupRows, Row
 
-__all__ = ["scaling_figure"]
+__all__ = ["by_preset", "scaling_figure"]
+
+_PANEL = (3.2, 2.8)  # inches, the least width and the height
+_MEASURES = (("throughput", "operations per second", 1.0), ("peak_rss", "peak RSS, MiB", float(MIB)))
 
 
-def scaling_figure(groups: Sequence[GroupRows]) -> Figure:
-    """Two panels over the number of threads: throughput, and peak RSS.
+def by_preset(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """The contenders of each preset, in the order in which they come."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        names = found.setdefault(row.preset, [])
+        if row.contender not in names:
+            names.append(row.contender)
+    return found
+
+
+def _lines(axes: Axes, groups: Sequence[GroupRows], names: Sequence[str], field: str, scale: float) -> float:
+    """Draw one measure of some contenders; returns the highest end of an interval."""
+    looks: dict[str, Look] = look_of(names)
+    highest = 0.0
+    for name in names:
+        look = looks[name]
+        series = [(g.threads, s) for g in groups if (row := g.row(name)) and (s := getattr(row, field))]
+        axes.errorbar(
+            [x for x, _ in series],
+            [s.median / scale for _, s in series],
+            yerr=[
+                [(s.median - s.low) / scale for _, s in series],
+                [(s.high - s.median) / scale for _, s in series],
+            ],
+            color=look.colour,
+            linestyle=look.dash,
+            markersize=7,
+            capsize=3,
+            elinewidth=1,
+            label=plain_name(name),
+            **look.marker,
+        )
+        highest = max([highest, *(s.high / scale for _, s in series)])
+    return highest
+
+
+def _overhead(groups: Sequence[GroupRows]) -> str:
+    """The harness's own limit in words: its line would be far above the others and flatten them."""
+    probe = [(g.threads, row.throughput.median) for g in groups for row in g.rows if row.is_probe and row.throughput]
+    told = ", ".join(f"{threads}: {si(speed)}" for threads, speed in probe)
+    return f"; the loop alone (no-op allocator), op/s by threads: {told}" if told else ""
+
+
+def _finish(axes: Axes, threads: Sequence[int], title: str, highest: float) -> None:
+    axes.set_title(title)
+    axes.set_xlabel("threads")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(threads))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(0, 1.08 * highest or 1)
+
+
+def scaling_figure(groups: Sequence[GroupRows], width: float = WIDE) -> Figure:
+    """Throughput and peak RSS over the number of threads, both from zero.
 
     Args:
         groups: of one workload and its parameters, with at least two different numbers of threads.
+        width: inches.
     """
     groups = sorted(groups, key=lambda g: g.threads)
-    names = list(dict.fromkeys(row.contender for group in groups for row in group.competitors))
-    looks = look_of(names)
-    threads = [group.threads for group in groups]
-    figure, (speeds, sizes) = plt.subplots(1, 2, figsize=(9.6, 4.4), layout="constrained")
-    for name in names:
-        look = looks[name]
-        rows = [(g.threads, row) for g in groups if (row := g.row(name)) and row.throughput and row.peak_rss]
-        for axes, field, scale in ((speeds, "throughput", 1.0), (sizes, "peak_rss", MIB)):
-            series = [(x, getattr(row, field)) for x, row in rows]
-            axes.errorbar(
-                [x for x, _ in series],
-                [s.median / scale for _, s in series],
-                yerr=[
-                    [(s.median - s.low) / scale for _, s in series],
-                    [(s.high - s.median) / scale for _, s in series],
-                ],
-                color=look.colour,
-                marker=look.mark,
-                linestyle=look.dash,
-                markersize=7,
-                markeredgecolor="white",
-                capsize=3,
-                elinewidth=1,
-                label=name,
-            )
-    probe = [(g.threads, row.throughput.median) for g in groups for row in g.rows if row.is_probe and row.throughput]
-    if probe:
-        speeds.plot(*zip(*probe, strict=True), color=GREY, linestyle=":", label="loop overhead (no-op)")
-    for axes, title in ((speeds, "operations per second"), (sizes, "peak RSS, MiB")):
-        axes.set_title(title)
-        axes.set_xlabel("threads")
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(threads))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_ylim(bottom=0)
-    speeds.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    figure.suptitle(f"{groups[0].label}: scaling with threads", x=0.01, ha="left", fontsize=13, weight="bold")
-    handles, labels = speeds.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
-    footnote(figure, [row for group in groups for row in group.competitors], "median and 95 % bootstrap interval")
+    rows = [row for group in groups for row in group.competitors]
+    presets = by_preset(rows)
+    columns = columns_of(width, _PANEL[0], len(_MEASURES))
+    panels = [(preset, names, *measure) for preset, names in presets.items() for measure in _MEASURES]
+    lines = -(-len(panels) // columns)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(width, _PANEL[1] * lines + 1.2), squeeze=False, layout="constrained"
+    )
+    highest: dict[str, float] = {}
+    for axes, (_, names, field, _, scale) in zip(grid.flat, panels, strict=True):
+        highest[field] = max(highest.get(field, 0.0), _lines(axes, groups, names, field, scale))
+    for axes, (preset, _, field, title, _) in zip(grid.flat, panels, strict=True):
+        _finish(
+            axes, [g.threads for g in groups], f"{title}{f': {preset}' if len(presets) > 1 else ''}", highest[field]
+        )
+        if field == "throughput":
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
+    entries: dict[str, Any] = {}
+    for axes in grid[:, 0]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)  # as it comes, before its presets
+    headline_and_legend(figure, f"{groups[0].label}: scaling with threads", entries)
+    footnote(figure, rows, intervals(groups) + _overhead(groups))
     return figure

@@ -1,10 +1,15 @@
-"""How the pictures look: colours for the colour-blind, marks that survive grey, labels at the data."""
+"""How the pictures look: colours for the colour-blind, marks that survive grey, one width and one scale for all.
+
+Every picture is as wide as a page (`WIDE`) or as a telephone (`NARROW`), so that text is equally large in all of them;
+what does not fit beside each other goes below.
+"""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,35 +17,60 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
+from bench_harness.peers.declaration import DEFAULT, base_name, declared, preset_of
 from bench_harness.verdicts.analysis import Row
 
-__all__ = ["GREY", "INK", "Look", "footnote", "label_points", "look_of", "pleasant", "save"]
+__all__ = [
+    "GREY",
+    "INK",
+    "NARROW",
+    "SMALL",
+    "WIDE",
+    "Look",
+    "columns_of",
+    "footnote",
+    "headline",
+    "headline_and_legend",
+    "look_of",
+    "plain_name",
+    "pleasant",
+    "preset_marks",
+    "save",
+    "wrapped",
+]
 
 INK = "#222222"
 GREY = "#767676"  # 4.5 : 1 on white, the least contrast for small text
-_LETTERS_PER_INCH = 14  # of the footnote
+WIDE, NARROW = 10.0, 3.7  # inches: a page, a telephone
+SMALL = 8.5  # points, the smallest text
+_HEADLINE = 12.0
+_LINE = 1.25  # height of a line, in sizes of its letters
+# Widths of a letter on average, in inches, by the text's size in points.
+_LETTER = 0.0071
+_BOLD = 1.25  # bold text is so much wider
 
 # Okabe and Ito's palette without its yellow, which is lost on white; each colour has a mark and a dash of
-# its own.
+# its own. No dash is longer than a legend's handle shows.
 _PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#7A5195", "#B8860B", "#444444")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
-    "-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (3, 3)), (0, (9, 2)),
-    (0, (10, 2)),
+    "-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)), (0, (4, 3)),
+    (0, (6, 1, 2, 1)),
 )  # fmt: skip
-# Fixed, so that an allocator looks the same in every picture; others take what is left.
-_FIXED = {"rtmalloc": 0, "glibc": 7, "jemalloc": 1, "mimalloc": 2, "tcmalloc": 3, "pymalloc": 7}
+_HANDLE = 3.6  # length of a legend's handle, in letters: two periods of the longest dash
+_Fill = Literal["full", "none", "left", "bottom"]
+# As an allocator comes, and with its presets in the order of their first declaration.
+_FILLS: tuple[_Fill, ...] = ("full", "none", "left", "bottom")
+_FILL_SIGNS = {"full": "●", "none": "○", "left": "◐", "bottom": "◒"}
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 10,
+    "font.size": 9.5,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
-    "axes.titlesize": 11,
+    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -52,6 +82,8 @@ _SETTINGS: dict[Any, Any] = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "savefig.facecolor": "white",
@@ -62,11 +94,24 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """A contender's colour, mark and dash."""
+    """A contender's colour, mark and dash; the mark's filling tells the preset."""
 
     colour: str
     mark: str
     dash: str | tuple[int, tuple[float, ...]]
+    fill: _Fill = "full"
+
+    @property
+    def marker(self) -> dict[str, Any]:
+        """What matplotlib takes for the mark."""
+        edge = "white" if self.fill == "full" else self.colour
+        return {
+            "marker": self.mark,
+            "fillstyle": self.fill,
+            "markerfacecoloralt": "white",
+            "markerfacecolor": "white" if self.fill == "none" else self.colour,
+            "markeredgecolor": edge,
+        } | ({"fillstyle": "full"} if self.fill == "none" else {})
 
 
 @contextmanager
@@ -91,73 +136,116 @@ def save(figure: Figure, out: Path, name: str, formats: Sequence[str] = ("png", 
     return written
 
 
+def _presets() -> list[str]:
+    known = [preset for row in declared().allocators.values() for preset in row.presets]
+    return list(dict.fromkeys([DEFAULT, *known]))
+
+
+def _fill_of(preset: str) -> _Fill:
+    known = _presets()
+    return _FILLS[known.index(preset) % len(_FILLS)] if preset in known else "full"
+
+
+def _fixed(name: str) -> int | None:
+    """The number of the look that `peers.toml` gives a contender, in every picture the same; None for others."""
+    if "/" in name or "[" in name:
+        return None
+    route = next((route for route in declared().routes.values() if route.name == name), None)
+    return route.look if route is not None else declared().row(base_name(name)).look
+
+
 def look_of(names: Sequence[str]) -> dict[str, Look]:
     """A look for each contender, the same in every picture for those that are well known."""
-    free = [i for i in range(len(_PALETTE)) if i not in {_FIXED[n] for n in names if n in _FIXED}]
-    free = free or list(range(len(_PALETTE)))
+    fixed = {name: number for name in names if (number := _fixed(name)) is not None}
+    free = [i for i in range(len(_PALETTE)) if i not in fixed.values()] or list(range(len(_PALETTE)))
     looks: dict[str, Look] = {}
+    others = 0
     for name in names:
-        i = _FIXED[name] if name in _FIXED else free[len(looks) % len(free)]
-        if name not in _FIXED:
-            free = [j for j in free if j != i] or list(range(len(_PALETTE)))
-        looks[name] = Look(_PALETTE[i], _MARKS[i], _DASHES[i])
+        if name in fixed:
+            i, fill = fixed[name], _fill_of(preset_of(name))
+        else:
+            # When the colours are used up they come again with another filling.
+            i, fill = free[others % len(free)], _FILLS[others // len(free) % len(_FILLS)]
+            others += 1
+        looks[name] = Look(_PALETTE[i], _MARKS[i], _DASHES[i], fill)
     return looks
 
 
-_Across = Literal["left", "center", "right"]
-_Along = Literal["bottom", "center", "top"]
-
-# Where a label may stand relative to its point: (x, y) in points, horizontal and vertical alignment.
-_PLACES: tuple[tuple[int, int, _Across, _Along], ...] = (
-    (7, 5, "left", "bottom"), (-7, 5, "right", "bottom"), (7, -5, "left", "top"), (-7, -5, "right", "top"),
-    (0, 9, "center", "bottom"), (0, -9, "center", "top"), (12, 0, "left", "center"), (-12, 0, "right",
-    "center"), (14, 14, "left", "bottom"), (-14, 14, "right", "bottom"), (14, -14, "left", "top"), (-14, -14,
-    "right", "top"), (0, 24, "center", "bottom"), (0, -24, "center", "top"),
-)  # fmt: skip
+def columns_of(width: float, least: float, most: int) -> int:
+    """How many panels of at least `least` inches fit beside each other, at most `most`."""
+    return max(1, min(most, int(width / least)))
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write names beside their points where they cover neither each other, nor a point, nor leave the axes.
+def wrapped(text: str, inches: float, size: float, bold: bool = False) -> str:
+    """Text folded to a width, with the size of its letters in points."""
+    letters = max(8, int(inches / (_LETTER * size * (_BOLD if bold else 1))))
+    if len(text) <= letters:
+        return text
+    # A workload's parameters may be parted at their commas, and a number of threads stays whole.
+    parted = re.sub(r"(\d) thread", "\\1\u00a0thread", re.sub(r",(?=\S)", ", ", text))
+    return "\n".join(textwrap.wrap(parted, letters, break_on_hyphens=False))
+
+
+def headline(figure: Figure, text: str, below: int = 0) -> None:
+    """The title of a picture, folded where it would be cut, with room for so many lines of a legend below it."""
+    inside = figure.get_figwidth() * 0.98
+    title = wrapped(text, inside, _HEADLINE, bold=True)
+    figure.suptitle(title + "\n " * below, x=0.01, ha="left", fontsize=_HEADLINE, weight="bold")
+
+
+def preset_marks(rows: Sequence[Row]) -> str:
+    """`● default, ○ low-memory`: what the fillings mean, when there is more than one."""
+    there = [preset for preset in _presets() if any(row.preset == preset for row in rows)]
+    return ", ".join(f"{_FILL_SIGNS[_fill_of(p)]} {p}" for p in there) if len(there) > 1 else ""
+
+
+def _versions(rows: Sequence[Row]) -> str:
+    known = {row.family or row.contender: row.version for row in rows if row.version}
+    return ", ".join(f"{name} {version}" for name, version in known.items())
+
+
+def plain_name(contender: str) -> str:
+    """A contender's name without its preset, for where that is said otherwise."""
+    preset = preset_of(contender)
+    return contender.removesuffix(f":{preset}") if preset != DEFAULT else contender
+
+
+def headline_and_legend(figure: Figure, text: str, entries: Mapping[str, Any]) -> None:
+    """The title, and what the lines are: beside a wide picture, below the title of a narrow one.
 
     Args:
-        axes: with its final limits and size.
-        points: x, y, name and colour of each.
+        figure: the picture.
+        text: its title.
+        entries: handles by label.
     """
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
-    figure.canvas.draw()
-    frame = axes.get_window_extent()
-    marks = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in
-             (axes.transData.transform((x, y)) for x, y, _, _ in points)]  # fmt: skip
-    taken: list[Bbox] = []
-    for x, y, name, colour in points:
-        text = axes.annotate(
-            name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9, color=colour, weight="bold"
-        )
-        best: tuple[float, tuple[int, int, _Across, _Along], Bbox] | None = None
-        for place in _PLACES:
-            text.set_position(place[:2])
-            text.set_horizontalalignment(place[2])
-            text.set_verticalalignment(place[3])
-            box = text.get_window_extent()
-            cost = float(sum(box.overlaps(other) for other in taken) * 4 + sum(box.overlaps(m) for m in marks) * 2)
-            cost += 3 * (box.x0 < frame.x0 or box.x1 > frame.x1) + 3 * (box.y0 < frame.y0 or box.y1 > frame.y1)
-            if best is None or cost < best[0]:
-                best = (cost, place, box)
-            if cost == 0:
-                break
-        assert best is not None
-        text.set_position(best[1][:2])
-        text.set_horizontalalignment(best[1][2])
-        text.set_verticalalignment(best[1][3])
-        taken.append(best[2])
+    wide = figure.get_figwidth() >= WIDE
+    columns = 1 if wide else 2
+    rows = -(-len(entries) // columns)
+    headline(figure, text, 0 if wide else rows)
+    title = figure.get_suptitle().count("\n") + 1 - (0 if wide else rows)
+    top = 1 - title * _HEADLINE * _LINE / 72 / figure.get_figheight()
+    place: dict[str, Any] = (
+        {"loc": "outside right upper"} if wide else {"loc": "upper left", "bbox_to_anchor": (0, top)}
+    )
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        ncols=columns,
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=_HANDLE,
+        columnspacing=1.0,
+        labelspacing=0.35,
+        **place,
+    )
 
 
 def footnote(figure: Figure, rows: Sequence[Row], text: str = "") -> None:
-    """A small line below the picture: what is shown, and which contenders failed and why."""
+    """Small lines below the picture: what is shown, which versions, and which contenders failed and why."""
     reasons = Counter(f"{row.contender} failed: {reason}" for row in rows for reason in row.failures)
     failed = [f"{reason} ({count} x)" for reason, count in reasons.items()]
-    wide = int(figure.get_figwidth() * _LETTERS_PER_INCH)
-    lines = [line for paragraph in (text, *failed) for line in textwrap.wrap(paragraph, wide)]
+    paragraphs = (text, _versions(rows), *failed)
+    inside = figure.get_figwidth() * 0.97
+    lines = [wrapped(paragraph, inside, SMALL) for paragraph in paragraphs if paragraph]
     if lines:
-        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GREY)
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=SMALL, color=GREY)

@@ -1,0 +1,131 @@
+"""Names beside points: placed where they cover neither each other, nor a point, nor a bar, nor leave the picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from bench_harness.reporting.pictures.style import SMALL
+
+__all__ = ["Labelled", "label_points"]
+
+_Across = Literal["left", "center", "right"]
+_Along = Literal["bottom", "center", "top"]
+_Place = tuple[int, int, _Across, _Along]
+
+_MARK = 5.0  # half of a mark, in pixels
+_BAR = 1.5  # half of a bar's width, in pixels
+# What it costs to cover something: another name, a mark, a bar; to leave the axes on one side.
+_OVER_NAME, _OVER_MARK, _OVER_BAR, _OUTSIDE = 5.0, 3.0, 2.0, 4.0
+_FAR = 0.002  # per point of distance, so that of two free places the nearer one is taken
+
+
+def _places() -> tuple[_Place, ...]:
+    """Where a label may stand relative to its point: (x, y) in points, horizontal and vertical alignment."""
+    places: list[_Place] = []
+    for far in (7, 14, 24, 36):
+        places += [
+            (far, 5, "left", "bottom"),
+            (-far, 5, "right", "bottom"),
+            (far, -5, "left", "top"),
+            (-far, -5, "right", "top"),
+            (0, far + 2, "center", "bottom"),
+            (0, -far - 2, "center", "top"),
+            (far + 3, 0, "left", "center"),
+            (-far - 3, 0, "right", "center"),
+            (far, far, "left", "bottom"),
+            (-far, far, "right", "bottom"),
+            (far, -far, "left", "top"),
+            (-far, -far, "right", "top"),
+        ]
+    return tuple(places)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A point with its bars: `x` and `y` as (low, middle, high); without a name only its bars are in the way."""
+
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+    name: str
+    colour: str
+
+
+def _obstacles(axes: Axes, points: Sequence[Labelled]) -> tuple[list[Bbox], list[Bbox]]:
+    """Marks and bars in pixels."""
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        place = axes.transData.transform((x, y))
+        return float(place[0]), float(place[1])
+
+    marks, bars = [], []
+    for p in points:
+        x, y = at(p.x[1], p.y[1])
+        marks.append(Bbox.from_extents(x - _MARK, y - _MARK, x + _MARK, y + _MARK))
+        (left, _), (right, _) = at(p.x[0], p.y[1]), at(p.x[2], p.y[1])
+        (_, low), (_, high) = at(p.x[1], p.y[0]), at(p.x[1], p.y[2])
+        bars.append(Bbox.from_extents(left, y - _BAR, right, y + _BAR))
+        bars.append(Bbox.from_extents(x - _BAR, low, x + _BAR, high))
+    return marks, bars
+
+
+def _put(text: Annotation, place: _Place) -> Bbox:
+    text.set_position(place[:2])
+    text.set_horizontalalignment(place[2])
+    text.set_verticalalignment(place[3])
+    return text.get_window_extent()
+
+
+def _line_boxes(axes: Axes, line: Sequence[tuple[float, float]]) -> list[Bbox]:
+    """The pieces of a line of upright and level pieces, in pixels."""
+    places = [axes.transData.transform(point) for point in line]
+    return [
+        Bbox.from_extents(min(a[0], b[0]), min(a[1], b[1]) - _BAR, max(a[0], b[0]), max(a[1], b[1]) + _BAR)
+        for a, b in itertools.pairwise(places)
+    ]
+
+
+def label_points(axes: Axes, points: Sequence[Labelled], line: Sequence[tuple[float, float]] = ()) -> None:
+    """Write names beside their points.
+
+    Args:
+        axes: with its final limits and size.
+        points: all of them, also those without a name.
+        line: corners of a line of upright and level pieces that names should not cross.
+    """
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    frame = axes.get_window_extent()
+    marks, bars = _obstacles(axes, points)
+    bars += _line_boxes(axes, line)
+    taken: list[Bbox] = []
+
+    def cost(place: _Place, box: Bbox) -> float:
+        covered = sum(box.overlaps(other) for other in taken) * _OVER_NAME
+        covered += sum(box.overlaps(mark) for mark in marks) * _OVER_MARK
+        covered += sum(box.overlaps(bar) for bar in bars) * _OVER_BAR
+        covered += _OUTSIDE * ((box.x0 < frame.x0) + (box.x1 > frame.x1) + (box.y0 < frame.y0) + (box.y1 > frame.y1))
+        return float(covered) + _FAR * (abs(place[0]) + abs(place[1]))
+
+    for p in points:
+        if not p.name:
+            continue
+        text = axes.annotate(
+            p.name,
+            (p.x[1], p.y[1]),
+            xytext=(7, 5),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color=p.colour,
+            weight="bold",
+        )
+        best = min(_places(), key=lambda place, text=text: cost(place, _put(text, place)))  # type: ignore[misc]
+        taken.append(_put(text, best))
