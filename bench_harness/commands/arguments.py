@@ -17,10 +17,13 @@ __all__ = ["DEFAULT_WORKLOADS", "EXIT_USAGE", "build_parser"]
 
 EXIT_USAGE = 2
 
-# The default run: the real thing on every allocator found, in under three and a half minutes on two cores.
+# The default run: the real thing on every allocator found at two presets. With all set-up of a fresh machine it ends in
+# under four minutes on two cores; rounds are worth more than length.
 DEFAULT_WORKLOADS = ("larson",)
 DEFAULT_THREADS = "1,2,4"
 DEFAULT_REPEAT = 7
+DEFAULT_SECONDS, DEFAULT_WARMUP = 0.3, 0.1
+PLOTS_SECONDS = 0.5
 DEFAULT_RESULTS = Path("results/last.json")
 DEFAULT_PLOTS = Path("plots")
 DEFAULT_ABLATION = Path("results/ablation.json")
@@ -82,7 +85,7 @@ def _competing(run: argparse.ArgumentParser) -> None:
     add("--base", default=None, help=f"contender that ratios refer to (default {', or '.join(declared().base)})")
 
 
-def _measuring(run: argparse.ArgumentParser, repeat: int, seconds: float = 1.0, warmup: float = 0.2) -> None:
+def _measuring(run: argparse.ArgumentParser, repeat: int, seconds: float, warmup: float) -> None:
     """The options of every command that measures."""
     add = run.add_argument
     add("--seconds", type=_number(0.01, 3600), default=seconds, help=f"measured window (default {seconds:g})")
@@ -180,7 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"default {DEFAULT_THREADS}",
     )
     _competing(run)
-    _measuring(run, DEFAULT_REPEAT)
+    _measuring(run, DEFAULT_REPEAT, DEFAULT_SECONDS, DEFAULT_WARMUP)
     add(
         "--set",
         action="append",
@@ -236,7 +239,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     plots = commands.add_parser("plots", help="measure the README's standard set and draw it")
     _competing(plots)
-    _measuring(plots, repeat=6)
+    _measuring(plots, 6, PLOTS_SECONDS, DEFAULT_WARMUP)
     plots.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
     plots.add_argument("--json", type=Path, default=Path("results/plots.json"), metavar="FILE")
 

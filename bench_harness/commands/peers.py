@@ -19,7 +19,7 @@ def get(arguments: argparse.Namespace, console: Console) -> int:
     """Download what the arguments name, a line for each.
 
     Returns:
-        0; 1 when something that was named cannot be had.
+        0; 1 when something that was named cannot be had. Without names it is no failure that a machine has less.
     Raises:
         UsageError: nobody declared how to get one of the names.
     """
@@ -41,4 +41,4 @@ def get(arguments: argparse.Namespace, console: Console) -> int:
     if lost:
         reasons = "; ".join(f"{outcome.name} ({outcome.reason})" for outcome in lost)
         console.print(f"not to be had here: {reasons}", markup=False, soft_wrap=True)
-    return EXIT_FAILED if lost and not arguments.missing else 0
+    return EXIT_FAILED if lost and arguments.names else 0

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.text import Text
 
 from bench_harness.ablation import command as ablate_command
 from bench_harness.ablation.declaration import ROWS, Declaration, Side, read, select
 from bench_harness.ablation.effects import SwitchEffects, Verdict, effects_of, steady_rss
-from bench_harness.ablation.picture import draw_ablation
+from bench_harness.ablation.picture import ablation_figure, draw_ablation
 from bench_harness.ablation.sides import chosen_of, contender_name, contenders_of, groups_of, prove_side
 from bench_harness.ablation.text import detail_lines, markdown, notes, summary_lines
 from bench_harness.commands.cli import main
@@ -24,6 +26,7 @@ from bench_harness.measuring.plan import NATIVE, Contender, Plan
 from bench_harness.measuring.store import Journal, Results, load, save
 from bench_harness.peers.allocators import Allocator
 from bench_harness.peers.options import variant
+from bench_harness.reporting.pictures.style import SMALL, WIDE, pleasant
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 if sys.version_info >= (3, 11):
@@ -380,6 +383,21 @@ def test_the_picture_names_every_switch_and_is_the_same_for_the_same_data(
     text = one[1].read_text()
     for part in ("First idea", "second", "confirmed gain", "throughput", ">++<"):
         assert part in text
+
+
+def test_the_picture_of_all_ideas_can_be_read_on_a_page(workloads: dict[str, Workload]) -> None:
+    declaration = read(ROWS, workloads)
+    nothing = make_results([make_cell("other", 0, 1.0)])
+    found = effects_of(declaration, declaration.items, nothing, nothing)
+    with pleasant():
+        figure = ablation_figure(found, "title")
+        figure.canvas.draw()
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip()]
+        assert figure.get_figwidth() == WIDE and min(t.get_fontsize() for t in texts) >= SMALL
+        for text in texts:
+            box = text.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+        plt.close(figure)
 
 
 # The command
