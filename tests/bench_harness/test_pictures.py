@@ -116,7 +116,7 @@ def _figures(results: Results, width: float) -> Iterator[tuple[str, Figure]]:
     with pleasant():
         for name, make in pictures._plan(analysis.analyse(results)):
             figure = make(width)
-            figure.canvas.draw()
+            figure.draw_without_rendering()
             yield name, figure
             plt.close(figure)
 
@@ -182,6 +182,7 @@ def test_names_keep_clear_of_bars_and_each_other() -> None:
             Labelled((4.5, 5.5, 6.5), (1, 5.2, 9), "second", "#222222"),
             Labelled((1, 3, 5), (4, 4.5, 5), "third", "#222222"),
         ]
+        figure.draw_without_rendering()
         label_points(axes, points, [(2, 0), (2, 7), (10, 7)])
         boxes = [text.get_window_extent() for text in axes.texts]
         transform = axes.transData.transform

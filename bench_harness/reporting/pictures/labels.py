@@ -48,6 +48,9 @@ def _places() -> tuple[_Place, ...]:
     return tuple(places)
 
 
+_PLACES = _places()
+
+
 @dataclass(frozen=True)
 class Labelled:
     """A point with its bars: `x` and `y` as (low, middle, high); without a name only its bars are in the way."""
@@ -76,11 +79,12 @@ def _obstacles(axes: Axes, points: Sequence[Labelled]) -> tuple[list[Bbox], list
     return marks, bars
 
 
-def _put(text: Annotation, place: _Place) -> Bbox:
-    text.set_position(place[:2])
-    text.set_horizontalalignment(place[2])
-    text.set_verticalalignment(place[3])
-    return text.get_window_extent()
+def _box(place: _Place, point: tuple[float, float], size: tuple[float, float], pixels: float) -> Bbox:
+    """Where a label of this size would be, in pixels; `pixels` to a point of the place's offsets."""
+    x, y = point[0] + place[0] * pixels, point[1] + place[1] * pixels
+    left = x - {"left": 0.0, "center": 0.5, "right": 1.0}[place[2]] * size[0]
+    low = y - {"bottom": 0.0, "center": 0.5, "top": 1.0}[place[3]] * size[1]
+    return Bbox.from_bounds(left, low, size[0], size[1])
 
 
 def _line_boxes(axes: Axes, line: Sequence[tuple[float, float]]) -> list[Bbox]:
@@ -96,13 +100,12 @@ def label_points(axes: Axes, points: Sequence[Labelled], line: Sequence[tuple[fl
     """Write names beside their points.
 
     Args:
-        axes: with its final limits and size.
+        axes: with its final limits, in a figure whose layout is done.
         points: all of them, also those without a name.
         line: corners of a line of upright and level pieces that names should not cross.
     """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    figure.canvas.draw()
     frame = axes.get_window_extent()
     marks, bars = _obstacles(axes, points)
     bars += _line_boxes(axes, line)
@@ -118,14 +121,29 @@ def label_points(axes: Axes, points: Sequence[Labelled], line: Sequence[tuple[fl
     for p in points:
         if not p.name:
             continue
-        text = axes.annotate(
-            p.name,
-            (p.x[1], p.y[1]),
-            xytext=(7, 5),
-            textcoords="offset points",
-            fontsize=SMALL,
-            color=p.colour,
-            weight="bold",
-        )
-        best = min(_places(), key=lambda place, text=text: cost(place, _put(text, place)))  # type: ignore[misc]
-        taken.append(_put(text, best))
+        text = _label(axes, p)
+        extent = text.get_window_extent()
+        x, y = axes.transData.transform((p.x[1], p.y[1]))
+        boxes = {
+            place: _box(place, (float(x), float(y)), (extent.width, extent.height), figure.dpi / 72)
+            for place in _PLACES
+        }
+        best = min(_PLACES, key=lambda place, boxes=boxes: cost(place, boxes[place]))  # type: ignore[misc]
+        text.set_position(best[:2])
+        text.set_horizontalalignment(best[2])
+        text.set_verticalalignment(best[3])
+        taken.append(boxes[best])
+
+
+def _label(axes: Axes, point: Labelled) -> Annotation:
+    text = axes.annotate(
+        point.name,
+        (point.x[1], point.y[1]),
+        xytext=(0, 0),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=point.colour,
+        weight="bold",
+    )
+    text.set_in_layout(False)  # it stands inside the axes, whose place was found without it
+    return text

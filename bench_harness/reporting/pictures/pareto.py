@@ -78,7 +78,8 @@ def _ends(summary: Summary, scale: float = 1.0) -> tuple[float, float, float]:
     return summary.low / scale, summary.median / scale, summary.high / scale
 
 
-def _panel(axes: Axes, group: GroupRows, looks: dict[str, Look]) -> None:
+def _panel(axes: Axes, group: GroupRows, looks: dict[str, Look]) -> tuple[list[Labelled], list[tuple[float, float]]]:
+    """Draw a group; returns its points and the corners of its front, for the names that come last."""
     shown = _measured(group)
     points = []
     for name, members in _families(shown).items():
@@ -103,7 +104,7 @@ def _panel(axes: Axes, group: GroupRows, looks: dict[str, Look]) -> None:
     axes.set_xlabel("peak RSS, MiB  (less is better)")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    label_points(axes, points, front)
+    return points, front
 
 
 def _limits(axes: Axes, shown: Sequence[tuple[Row, Summary, Summary]]) -> None:
@@ -163,6 +164,8 @@ def pareto_figure(groups: Sequence[GroupRows], width: float = WIDE) -> Figure:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("operations per second  (more is better)")
-    for axes, group in zip(grid.flat, groups, strict=False):
-        _panel(axes, group, looks)
+    drawn = [(axes, *_panel(axes, group, looks)) for axes, group in zip(grid.flat, groups, strict=False)]
+    figure.draw_without_rendering()  # the layout, of which names need to know the sizes
+    for axes, points, front in drawn:
+        label_points(axes, points, front)
     return figure
