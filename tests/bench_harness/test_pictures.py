@@ -183,7 +183,7 @@ def test_names_keep_clear_of_bars_and_each_other() -> None:
             Labelled((1, 3, 5), (4, 4.5, 5), "third", "#222222"),
         ]
         figure.draw_without_rendering()
-        label_points(axes, points, [(2, 0), (2, 7), (10, 7)])
+        label_points(axes, points, [[(2, 0), (2, 7), (10, 7)]])
         boxes = [text.get_window_extent() for text in axes.texts]
         transform = axes.transData.transform
         for p in points:

@@ -22,9 +22,9 @@ _Place = tuple[int, int, _Across, _Along]
 
 _MARK = 5.0  # half of a mark, in pixels
 _BAR = 1.5  # half of a bar's width, in pixels
-# What it costs to cover something: another name, a mark, a bar; to leave the axes on one side.
-_OVER_NAME, _OVER_MARK, _OVER_BAR, _OUTSIDE = 5.0, 3.0, 2.0, 4.0
-_FAR = 0.002  # per point of distance, so that of two free places the nearer one is taken
+# What it costs to cover something: another name, a mark, a bar, a line; to leave the axes on one side.
+_OVER_NAME, _OVER_MARK, _OVER_BAR, _OVER_LINE, _OUTSIDE = 5.0, 3.0, 2.0, 1.5, 4.0
+_FAR = 0.012  # per point of distance, so that of two free places the nearer one is taken
 
 
 def _places() -> tuple[_Place, ...]:
@@ -87,34 +87,45 @@ def _box(place: _Place, point: tuple[float, float], size: tuple[float, float], p
     return Bbox.from_bounds(left, low, size[0], size[1])
 
 
-def _line_boxes(axes: Axes, line: Sequence[tuple[float, float]]) -> list[Bbox]:
-    """The pieces of a line of upright and level pieces, in pixels."""
+_PIECES = 12  # of a slanting line, each of which has a box
+
+
+def _line_boxes(axes: Axes, line: Sequence[tuple[float, float]]) -> list[list[Bbox]]:
+    """The parts of a line between its corners, each as small boxes in pixels."""
     places = [axes.transData.transform(point) for point in line]
-    return [
-        Bbox.from_extents(min(a[0], b[0]), min(a[1], b[1]) - _BAR, max(a[0], b[0]), max(a[1], b[1]) + _BAR)
-        for a, b in itertools.pairwise(places)
-    ]
+    parts = []
+    for (x0, y0), (x1, y1) in itertools.pairwise(places):
+        count = 1 if abs(x1 - x0) < 1 or abs(y1 - y0) < 1 else _PIECES
+        ends = [(x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count) for i in range(count + 1)]
+        parts.append(
+            [
+                Bbox.from_extents(min(a, c), min(b, d) - _BAR, max(a, c), max(b, d) + _BAR)
+                for (a, b), (c, d) in itertools.pairwise(ends)
+            ]
+        )
+    return parts
 
 
-def label_points(axes: Axes, points: Sequence[Labelled], line: Sequence[tuple[float, float]] = ()) -> None:
+def label_points(axes: Axes, points: Sequence[Labelled], lines: Sequence[Sequence[tuple[float, float]]] = ()) -> None:
     """Write names beside their points.
 
     Args:
         axes: with its final limits, in a figure whose layout is done.
         points: all of them, also those without a name.
-        line: corners of a line of upright and level pieces that names should not cross.
+        lines: the corners of lines that names should not cross.
     """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     frame = axes.get_window_extent()
     marks, bars = _obstacles(axes, points)
-    bars += _line_boxes(axes, line)
+    parts = [part for line in lines for part in _line_boxes(axes, line)]
     taken: list[Bbox] = []
 
     def cost(place: _Place, box: Bbox) -> float:
         covered = sum(box.overlaps(other) for other in taken) * _OVER_NAME
         covered += sum(box.overlaps(mark) for mark in marks) * _OVER_MARK
         covered += sum(box.overlaps(bar) for bar in bars) * _OVER_BAR
+        covered += sum(any(box.overlaps(piece) for piece in part) for part in parts) * _OVER_LINE
         covered += _OUTSIDE * ((box.x0 < frame.x0) + (box.x1 > frame.x1) + (box.y0 < frame.y0) + (box.y1 > frame.y1))
         return float(covered) + _FAR * (abs(place[0]) + abs(place[1]))
 

@@ -78,33 +78,31 @@ def _ends(summary: Summary, scale: float = 1.0) -> tuple[float, float, float]:
     return summary.low / scale, summary.median / scale, summary.high / scale
 
 
-def _panel(axes: Axes, group: GroupRows, looks: dict[str, Look]) -> tuple[list[Labelled], list[tuple[float, float]]]:
-    """Draw a group; returns its points and the corners of its front, for the names that come last."""
+_Line = list[tuple[float, float]]
+
+
+def _panel(axes: Axes, group: GroupRows, looks: dict[str, Look]) -> tuple[list[Labelled], list[_Line]]:
+    """Draw a group; returns its points and lines, for the names that come last."""
     shown = _measured(group)
-    points = []
+    points: list[Labelled] = []
+    lines: list[_Line] = []
     for name, members in _families(shown).items():
         members = sorted(members, key=lambda entry: entry[0].preset != DEFAULT)
+        start = (members[0][2].median / MIB, members[0][1].median)
         for i, (row, speed, size) in enumerate(members):
             look = looks[row.contender]
             _point(axes, look, speed, size)
             points.append(Labelled(_ends(size, MIB), _ends(speed), "" if i else name, look.colour))
             if i:
-                first = members[0]
-                axes.plot(
-                    [first[2].median / MIB, size.median / MIB],
-                    [first[1].median, speed.median],
-                    color=look.colour,
-                    linewidth=0.9,
-                    alpha=0.6,
-                    zorder=2,
-                )
+                lines.append([start, (size.median / MIB, speed.median)])
+                axes.plot(*zip(*lines[-1], strict=True), color=look.colour, linewidth=0.9, alpha=0.6, zorder=2)
     _limits(axes, shown)
-    front = _front(axes, [(size.median / MIB, speed.median) for _, speed, size in shown])
+    lines.append(_front(axes, [(size.median / MIB, speed.median) for _, speed, size in shown]))
     axes.set_title(f"{group.threads} thread{'s' if group.threads != 1 else ''}")
     axes.set_xlabel("peak RSS, MiB  (less is better)")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    return points, front
+    return points, lines
 
 
 def _limits(axes: Axes, shown: Sequence[tuple[Row, Summary, Summary]]) -> None:
@@ -166,6 +164,6 @@ def pareto_figure(groups: Sequence[GroupRows], width: float = WIDE) -> Figure:
         axes.set_ylabel("operations per second  (more is better)")
     drawn = [(axes, *_panel(axes, group, looks)) for axes, group in zip(grid.flat, groups, strict=False)]
     figure.draw_without_rendering()  # the layout, of which names need to know the sizes
-    for axes, points, front in drawn:
-        label_points(axes, points, front)
+    for axes, points, corners in drawn:
+        label_points(axes, points, corners)
     return figure
