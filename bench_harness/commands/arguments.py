@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -154,19 +154,8 @@ def _ablation(command: argparse.ArgumentParser) -> None:
     add("--rows", type=Path, default=ROWS, metavar="FILE", help=f"the file that declares ideas (default {ROWS.name})")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; the chosen one is `namespace.command`."""
-    parser = _Parser(prog="bench-harness", description="Compare memory allocators, with error bars.")
-    parser.add_argument("--version", action="version", version=f"bench-harness {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-
-    commands.add_parser("list", help="workloads with their parameters, allocators found, routes")
-
-    peers = commands.add_parser("peers", help="get allocators to compare with, without root and without a compiler")
-    peers.add_argument("names", nargs="*", metavar="NAME", help="default: all that can be got, anew")
-    peers.add_argument("--missing", action="store_true", help="only those that a run compares and that are not here")
-
-    run = commands.add_parser("run", help="measure workloads x allocators x threads x repeats")
+def _chosen(run: argparse.ArgumentParser) -> None:
+    """The options of `run` that choose what is measured, and how a Python program comes to it."""
     add = run.add_argument
     add(
         "--workload",
@@ -183,7 +172,6 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"default {DEFAULT_THREADS}",
     )
     _competing(run)
-    _measuring(run, DEFAULT_REPEAT, DEFAULT_SECONDS, DEFAULT_WARMUP)
     add(
         "--set",
         action="append",
@@ -206,6 +194,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="interpreter of the Python workloads (default: this one)",
     )
+
+
+def _run(run: argparse.ArgumentParser) -> None:
+    _chosen(run)
+    _measuring(run, DEFAULT_REPEAT, DEFAULT_SECONDS, DEFAULT_WARMUP)
+    add = run.add_argument
     add(
         "--max-repeat",
         type=_whole(1, 10_000),
@@ -233,38 +227,74 @@ def build_parser() -> argparse.ArgumentParser:
         help="send the cells to this Dask cluster (extra `dask`), one cell per worker at a time",
     )
 
-    plot = commands.add_parser("plot", help="pictures of result files")
-    _results_file(plot, several=True)
-    plot.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
 
-    plots = commands.add_parser("plots", help="measure the README's standard set and draw it")
-    _competing(plots)
-    _measuring(plots, 6, PLOTS_SECONDS, DEFAULT_WARMUP)
-    plots.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
-    plots.add_argument("--json", type=Path, default=Path("results/plots.json"), metavar="FILE")
+def _peers(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("names", nargs="*", metavar="NAME", help="default: all that can be got, anew")
+    add("--missing", action="store_true", help="only those that a run compares and that are not here")
 
-    _ablation(commands.add_parser("ablate", help="every idea of an allocator on and off: what is each worth?"))
 
-    compare = commands.add_parser("compare", help="two result files: what changed from A to B")
-    compare.add_argument("before", type=Path, metavar="A.json")
-    compare.add_argument("after", type=Path, metavar="B.json")
-    compare.add_argument("--machine", default=None, help="machine id, when the files hold several")
+def _plot(command: argparse.ArgumentParser) -> None:
+    _results_file(command, several=True)
+    command.add_argument("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
 
-    report = commands.add_parser("report", help="one self-contained HTML file")
-    _results_file(report, several=True)
-    report.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
 
-    ratio = commands.add_parser("ratio", help="tables of a result file with ratios to a base")
-    _results_file(ratio, several=False)
+def _plots(command: argparse.ArgumentParser) -> None:
+    _competing(command)
+    _measuring(command, 6, PLOTS_SECONDS, DEFAULT_WARMUP)
+    add = command.add_argument
+    add("--out", type=Path, default=DEFAULT_PLOTS, metavar="DIR", help=f"default {DEFAULT_PLOTS}")
+    add("--json", type=Path, default=Path("results/plots.json"), metavar="FILE")
 
-    check = commands.add_parser("selfcheck", help="A/A and known-answer tests of the harness itself")
-    check.add_argument("--repeat", type=_whole(6, 1000), default=9, help="rounds of the A/A test (default 9)")
-    check.add_argument("--seconds", type=_number(0.05, 60), default=0.5, help="window of its cells (default 0.5)")
-    check.add_argument(
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("before", type=Path, metavar="A.json")
+    add("after", type=Path, metavar="B.json")
+    add("--machine", default=None, help="machine id, when the files hold several")
+
+
+def _report(command: argparse.ArgumentParser) -> None:
+    _results_file(command, several=True)
+    command.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
+
+
+def _ratio(command: argparse.ArgumentParser) -> None:
+    _results_file(command, several=False)
+
+
+def _selfcheck(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--repeat", type=_whole(6, 1000), default=9, help="rounds of the A/A test (default 9)")
+    add("--seconds", type=_number(0.05, 60), default=0.5, help="window of its cells (default 0.5)")
+    add(
         "--allocator",
         action="append",
         default=[],
-        metavar="NAME[=/path/lib.so]",
+        metavar="NAME[:PRESET][=/path/lib.so]",
         help=f"tested against itself (default {declared().system})",
     )
+
+
+_COMMANDS: Sequence[tuple[str, str, Callable[[argparse.ArgumentParser], None]]] = (
+    ("list", "workloads with their parameters, allocators with their presets, routes", lambda _: None),
+    ("peers", "get allocators to compare with, without root and without a compiler", _peers),
+    ("run", "measure workloads x allocators x threads x repeats", _run),
+    ("plot", "pictures of result files", _plot),
+    ("plots", "measure the README's standard set and draw it", _plots),
+    ("ablate", "every idea of an allocator on and off: what is each worth?", _ablation),
+    ("compare", "two result files: what changed from A to B", _compare),
+    ("report", "one self-contained HTML file", _report),
+    ("ratio", "tables of a result file with ratios to a base", _ratio),
+    ("selfcheck", "A/A and known-answer tests of the harness itself", _selfcheck),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the chosen one is `namespace.command`."""
+    parser = _Parser(prog="bench-harness", description="Compare memory allocators, with error bars.")
+    parser.add_argument("--version", action="version", version=f"bench-harness {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, text, declare in _COMMANDS:
+        declare(commands.add_parser(name, help=text))
     return parser

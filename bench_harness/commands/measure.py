@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -55,6 +56,21 @@ def _for_python(allocators: Sequence[Allocator], wanted: Sequence[str]) -> list[
     return [a for a in allocators if wanted or a.preset == DEFAULT]
 
 
+def _contenders(
+    groups: Sequence[Group],
+    allocators: Sequence[Allocator],
+    wanted: Sequence[str],
+    interpreter: Path,
+    routes: Sequence[str],
+) -> list[Contender]:
+    contenders = []
+    if any(group.workload.kind == NATIVE for group in groups):
+        contenders += [Contender(a.name, a, NATIVE) for a in allocators]
+    if any(group.workload.kind != NATIVE for group in groups):
+        contenders += python_contenders(_for_python(allocators, wanted), interpreter, routes, declared().presets)
+    return contenders
+
+
 def make_plan(
     arguments: argparse.Namespace,
     groups: Sequence[Group],
@@ -75,21 +91,12 @@ def make_plan(
     Raises:
         UsageError: there is no such allocator, preset, option, route or base.
     """
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
-
-    wanted = arguments.allocator
-    allocators = select_allocators(find_allocators(), wanted, settings, say=say)
-    contenders = []
-    if any(group.workload.kind == NATIVE for group in groups):
-        contenders += [Contender(a.name, a, NATIVE) for a in allocators]
-    if any(group.workload.kind != NATIVE for group in groups):
-        contenders += python_contenders(_for_python(allocators, wanted), interpreter, routes, declared().presets)
+    say = partial(console.print, markup=False, soft_wrap=True)
+    allocators = select_allocators(find_allocators(), arguments.allocator, settings, say=say)
+    contenders = _contenders(groups, allocators, arguments.allocator, interpreter, routes)
     names = [c.name for c in contenders]
     if arguments.base is not None and arguments.base not in names:
         raise UsageError(f"--base {arguments.base}: not in this run; there are {', '.join(names)}")
-    cap = arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2
     return Plan(
         groups=tuple(dict.fromkeys(groups)),
         contenders=tuple(contenders),
@@ -100,7 +107,7 @@ def make_plan(
         warmup=arguments.warmup,
         seed=arguments.seed,
         timeout=arguments.timeout,
-        memory_cap=cap,
+        memory_cap=arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2,
         retries=arguments.retries,
         interpreter=interpreter,
     )

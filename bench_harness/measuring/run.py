@@ -42,6 +42,23 @@ def expected_seconds(plan: Plan, cells: Iterable[Cell]) -> float:
     return sum((c.group.takes_seconds or plan.warmup + plan.seconds) + START_SECONDS for c in cells)
 
 
+def _allocators(plan: Plan) -> dict[str, dict[str, Any]]:
+    by_name = {c.allocator.name: c.allocator for c in plan.contenders}
+    return {
+        name: {
+            "path": str(a.path) if a.path else None,
+            "version": a.version,
+            "sha256": a.sha256,
+            "family": a.family,
+            "preset": a.preset,
+            "options": list(a.options),
+            "companions": [str(path) for path in a.companions],
+            "environment": dict(a.environment),
+        }
+        for name, a in sorted(by_name.items())
+    }
+
+
 def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
     """Everything of a result file but its cells."""
     machine = describe_machine()
@@ -51,19 +68,7 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": list(command),
         "machines": {machine["id"]: machine},
-        "allocators": {
-            a.name: {
-                "path": str(a.path) if a.path else None,
-                "version": a.version,
-                "sha256": a.sha256,
-                "family": a.family,
-                "preset": a.preset,
-                "options": list(a.options),
-                "companions": [str(path) for path in a.companions],
-                "environment": dict(a.environment),
-            }
-            for a in sorted({c.allocator.name: c.allocator for c in plan.contenders}.values(), key=lambda a: a.name)
-        },
+        "allocators": _allocators(plan),
         "workloads": {
             g.workload.name: {
                 "description": g.workload.description,

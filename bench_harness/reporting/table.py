@@ -20,6 +20,7 @@ __all__ = [
     "print_means",
 ]
 
+
 def make_console(stderr: bool = False) -> Console:
     """A console that never folds a table on a pipe: files and logs get whole lines."""
     console = Console(stderr=stderr, highlight=False)
@@ -63,6 +64,22 @@ def _cells(row: Row, threads: int) -> list[str]:
     ]
 
 
+_NUMBERS = (
+    "op/s, median",
+    "best",
+    "thread ns/op",
+    "speed ratio",
+    "peak MiB",
+    "RSS ratio",
+    "RSS/live",
+    "CPU ns/op",
+    "user s",
+    "sys s",
+    "faults",
+    "cells",
+)
+
+
 def group_table(group: GroupRows) -> Table:
     """The table of one group; the no-op row is named for what it means."""
     table = Table(
@@ -73,20 +90,7 @@ def group_table(group: GroupRows) -> Table:
     )
     for name in ("allocator", "version"):
         table.add_column(name, no_wrap=True)
-    for name in (
-        "op/s, median",
-        "best",
-        "thread ns/op",
-        "speed ratio",
-        "peak MiB",
-        "RSS ratio",
-        "RSS/live",
-        "CPU ns/op",
-        "user s",
-        "sys s",
-        "faults",
-        "cells",
-    ):
+    for name in _NUMBERS:
         table.add_column(name, justify="right", no_wrap=True)
     best_speed = max((r.throughput.median for r in group.competitors if r.throughput), default=None)
     best_rss = min((r.peak_rss.median for r in group.competitors if r.peak_rss), default=None)
@@ -97,12 +101,9 @@ def group_table(group: GroupRows) -> Table:
             texts[1].stylize("bold green")
         if told and not row.is_probe and row.peak_rss and row.peak_rss.median == best_rss:
             texts[5].stylize("bold green")
-        table.add_row(
-            # As text: a variant's name, NAME[option=1], is no markup.
-            Text("(loop overhead)" if row.is_probe else row.contender),
-            *texts,
-            style="dim" if row.is_probe else None,
-        )
+        # As text: a variant's name, NAME[option=1], is no markup.
+        first = Text("(loop overhead)" if row.is_probe else row.contender)
+        table.add_row(first, *texts, style="dim" if row.is_probe else None)
     return table
 
 
