@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rtmalloc import _launch  # noqa: E402  # from the checkout
+from rtmalloc.launcher import launch  # noqa: E402  # from the checkout
 from tests.python.interpreters import interpreters  # noqa: E402
 
 TESTS = """
@@ -62,10 +62,10 @@ if __name__ == "__main__":
 
 def environment(library: bool, folder: Path) -> dict[str, str]:
     """The variables for a run: with the library those that the launcher sets, without it none of ours."""
-    ours = ("LD_PRELOAD", "PYTHONMALLOC", "PYTHONPATH", "RTMALLOC", _launch.MARKER, "RTMALLOC_OPTIONS")
+    ours = ("LD_PRELOAD", "PYTHONMALLOC", "PYTHONPATH", "RTMALLOC", launch.MARKER, "RTMALLOC_OPTIONS")
     env = {name: value for name, value in os.environ.items() if name not in ours}
     env["TMPDIR"] = str(folder)
-    return _launch.environment(env) if library else env
+    return launch.environment(env) if library else env
 
 
 class Suite:

@@ -19,8 +19,8 @@ try:
 except ImportError as error:
     raise ImportError("rtmalloc.prometheus needs prometheus_client: pip install 'rtmalloc[prometheus]'") from error
 
-from rtmalloc._install import status
-from rtmalloc._stats import stats
+from rtmalloc.interpreter.install import status
+from rtmalloc.observe.stats import stats
 
 _GAUGES = {
     "allocated": "Bytes in blocks that the program or a thread's cache holds",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rtmalloc import _core, _doctor, _launch
+from rtmalloc import _core
+from rtmalloc.doctor import checks
+from rtmalloc.launcher import launch
 from tests.python.programs import run_rtmalloc, succeed
 
 
@@ -22,66 +24,66 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_check_has_its_test() -> None:
     here = Path(__file__).read_text()
-    for check in _doctor.CHECKS:
-        assert f"_doctor.{check.__name__}()" in here, check.__name__
+    for check in checks.CHECKS:
+        assert f"checks.{check.__name__}()" in here, check.__name__
         assert check.__doc__
 
 
 def test_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_interpreter().level == _doctor.OK
+    assert checks.check_interpreter().level == checks.OK
     monkeypatch.setattr(sys, "implementation", types.SimpleNamespace(name="pypy"))
-    assert _doctor.check_interpreter().level == _doctor.PROBLEM
+    assert checks.check_interpreter().level == checks.PROBLEM
 
 
 def test_free_threading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_core, "is_free_threaded", lambda: False)
-    assert _doctor.check_free_threading().level == _doctor.OK
+    assert checks.check_free_threading().level == checks.OK
     monkeypatch.setattr(_core, "is_free_threaded", lambda: True)
-    assert _doctor.check_free_threading().level == _doctor.NOTE
+    assert checks.check_free_threading().level == checks.NOTE
 
 
 def test_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_library().text.endswith("librtmalloc.so")
+    assert checks.check_library().text.endswith("librtmalloc.so")
 
     def missing() -> Path:
         raise FileNotFoundError("gone")
 
-    monkeypatch.setattr(_doctor, "library_path", missing)
-    assert _doctor.check_library().level == _doctor.PROBLEM
+    monkeypatch.setattr(checks, "library_path", missing)
+    assert checks.check_library().level == checks.PROBLEM
 
 
 def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_switch().level == _doctor.OK
+    assert checks.check_switch().level == checks.OK
     monkeypatch.setenv("RTMALLOC", "0")
-    assert _doctor.check_switch().level == _doctor.PROBLEM
+    assert checks.check_switch().level == checks.PROBLEM
 
 
 def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets nothing"
+    assert checks.check_options().text == "RTMALLOC_OPTIONS sets nothing"
     monkeypatch.setenv("RTMALLOC_OPTIONS", "epoch_ms=7")
-    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms"
+    assert checks.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms"
     monkeypatch.setenv("RTMALLOC_OPTIONS", "epoch=7")
-    found = _doctor.check_options()
-    assert found.level == _doctor.PROBLEM
+    found = checks.check_options()
+    assert found.level == checks.PROBLEM
     assert "there is no option 'epoch'" in found.text
 
 
 def test_size_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert "small classes up to 32768 bytes" in _doctor.check_size_classes().text
+    assert "small classes up to 32768 bytes" in checks.check_size_classes().text
     table = tmp_path / "table.toml"
     table.write_text("[classes]\nsizes = [16, 32, 4096]\n")
     monkeypatch.setenv("RTMALLOC_OPTIONS", f"epoch_ms=7,config={table}")
-    assert _doctor.check_size_classes() == _doctor.Finding("size classes", "ok", f"from {table}")
-    assert _doctor.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms, config"
+    assert checks.check_size_classes() == checks.Finding("size classes", "ok", f"from {table}")
+    assert checks.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms, config"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RTMALLOC_OPTIONS", "config=table.toml")
-    assert _doctor.check_size_classes().level == _doctor.NOTE
+    assert checks.check_size_classes().level == checks.NOTE
     table.write_text("[classes]\nsizes = [16, 40]\n")
-    found = _doctor.check_size_classes()
-    assert found.level == _doctor.PROBLEM and "table.toml:2: " in found.text and "multiple of 16" in found.text
-    assert _doctor.check_options().level == _doctor.PROBLEM
+    found = checks.check_size_classes()
+    assert found.level == checks.PROBLEM and "table.toml:2: " in found.text and "multiple of 16" in found.text
+    assert checks.check_options().level == checks.PROBLEM
     monkeypatch.setenv("RTMALLOC_OPTIONS", "config=none.toml")
-    assert "is no file" in _doctor.check_size_classes().text
+    assert "is no file" in checks.check_size_classes().text
 
 
 @pytest.mark.parametrize(
@@ -90,56 +92,56 @@ def test_size_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_pythonmalloc(monkeypatch: pytest.MonkeyPatch, value: str, level: str) -> None:
     monkeypatch.setenv("PYTHONMALLOC", value)
-    assert _doctor.check_pythonmalloc().level == level
+    assert checks.check_pythonmalloc().level == level
 
 
 def test_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_debug_hooks().level == _doctor.OK
-    monkeypatch.setattr(_doctor, "other_hooks", lambda: (True, []))
-    assert "-X dev" in _doctor.check_debug_hooks().text
-    monkeypatch.setattr(_doctor, "other_hooks", lambda: (False, ["/x/_memray.so"]))
-    assert _doctor.check_debug_hooks().text == "/x/_memray.so has hooked Python's allocators"
+    assert checks.check_debug_hooks().level == checks.OK
+    monkeypatch.setattr(checks, "other_hooks", lambda: (True, []))
+    assert "-X dev" in checks.check_debug_hooks().text
+    monkeypatch.setattr(checks, "other_hooks", lambda: (False, ["/x/_memray.so"]))
+    assert checks.check_debug_hooks().text == "/x/_memray.so has hooked Python's allocators"
 
 
 def test_tracemalloc(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_tracemalloc().level == _doctor.OK
-    monkeypatch.setattr(_doctor, "tracemalloc_is_tracing", lambda: True)
-    assert _doctor.check_tracemalloc().level == _doctor.NOTE
+    assert checks.check_tracemalloc().level == checks.OK
+    monkeypatch.setattr(checks, "tracemalloc_is_tracing", lambda: True)
+    assert checks.check_tracemalloc().level == checks.NOTE
 
 
 def test_other_preloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_other_preloads().text == "not set"
+    assert checks.check_other_preloads().text == "not set"
     monkeypatch.setenv("LD_PRELOAD", "/x/libfaketime.so /usr/lib/libjemalloc.so.2")
-    found = _doctor.check_other_preloads()
-    assert found.level == _doctor.NOTE
+    found = checks.check_other_preloads()
+    assert found.level == checks.NOTE
     assert found.text.startswith("/usr/lib/libjemalloc.so.2 is preloaded too")
 
 
 def test_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_loader().level == _doctor.OK
-    monkeypatch.setattr(_doctor, "why_not_preloadable", lambda path: "is setuid")
-    assert _doctor.check_loader().level == _doctor.PROBLEM
+    assert checks.check_loader().level == checks.OK
+    monkeypatch.setattr(checks, "why_not_preloadable", lambda path: "is setuid")
+    assert checks.check_loader().level == checks.PROBLEM
 
 
 def test_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _doctor.check_c_library().text.startswith("glibc")
-    monkeypatch.setattr(_doctor.sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
-    assert _doctor.check_c_library().level == _doctor.NOTE
+    assert checks.check_c_library().text.startswith("glibc")
+    monkeypatch.setattr(checks.sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
+    assert checks.check_c_library().level == checks.NOTE
 
 
 def test_static_tls() -> None:
-    assert _doctor.check_static_tls().level == _doctor.OK
+    assert checks.check_static_tls().level == checks.OK
 
 
 def test_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = resource.RLIM_INFINITY
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
-    assert _doctor.check_address_space().text == "no limit"
+    assert checks.check_address_space().text == "no limit"
     limit = 8 << 30
-    assert _doctor.check_address_space().level == _doctor.OK
+    assert checks.check_address_space().level == checks.OK
     limit = 512 << 20
-    found = _doctor.check_address_space()
-    assert (found.level, found.text[:18]) == (_doctor.NOTE, "limited to 512 MiB")
+    found = checks.check_address_space()
+    assert (found.level, found.text[:18]) == (checks.NOTE, "limited to 512 MiB")
 
 
 @pytest.mark.parametrize(("value", "level"), [("0\n", "ok"), ("1\n", "ok"), ("2\n", "note"), (None, "ok")])
@@ -147,8 +149,8 @@ def test_overcommit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str 
     file = tmp_path / "overcommit"
     if value is not None:
         file.write_text(value)
-    monkeypatch.setattr(_doctor, "OVERCOMMIT_FILE", file)
-    assert _doctor.check_overcommit().level == level
+    monkeypatch.setattr(checks, "OVERCOMMIT_FILE", file)
+    assert checks.check_overcommit().level == level
 
 
 @pytest.mark.parametrize(
@@ -157,31 +159,31 @@ def test_overcommit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str 
 )
 def test_huge_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, level: str) -> None:
     file = tmp_path / "enabled"
-    monkeypatch.setattr(_doctor, "THP_FILE", file)
-    assert _doctor.check_huge_pages().text == "no transparent huge pages"
+    monkeypatch.setattr(checks, "THP_FILE", file)
+    assert checks.check_huge_pages().text == "no transparent huge pages"
     file.write_text(value)
-    assert _doctor.check_huge_pages().level == level
+    assert checks.check_huge_pages().level == level
 
 
 def test_page_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_doctor.os, "sysconf", lambda name: 4096)
-    assert _doctor.check_page_size().text == "4 KiB"
-    monkeypatch.setattr(_doctor.os, "sysconf", lambda name: 65536)
-    assert _doctor.check_page_size().level == _doctor.NOTE
+    monkeypatch.setattr(checks.os, "sysconf", lambda name: 4096)
+    assert checks.check_page_size().text == "4 KiB"
+    monkeypatch.setattr(checks.os, "sysconf", lambda name: 65536)
+    assert checks.check_page_size().level == checks.NOTE
 
 
 def test_launch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(_doctor.__file__).parents[1]))
-    assert _doctor.check_launch().level == _doctor.OK
+    monkeypatch.setenv("PYTHONPATH", str(Path(checks.__file__).parents[1]))
+    assert checks.check_launch().level == checks.OK
     monkeypatch.setenv("PYTHONMALLOC", "pymalloc")
-    assert _doctor.check_launch().text == "these do not arrive at rtmalloc under the launcher: mem,obj"
+    assert checks.check_launch().text == "these do not arrive at rtmalloc under the launcher: mem,obj"
     monkeypatch.delenv("PYTHONMALLOC")
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert _doctor.check_launch().text == "the interpreter failed with status 1: no message"
+    assert checks.check_launch().text == "the interpreter failed with status 1: no message"
     monkeypatch.setattr(sys, "executable", "/no/python")
-    assert _doctor.check_launch().text.startswith("the interpreter did not start under the preload library")
-    monkeypatch.setattr(_launch, "library_file", lambda: "/a b/librtmalloc.so")
-    assert _doctor.check_launch().text.startswith("not tried: ")
+    assert checks.check_launch().text.startswith("the interpreter did not start under the preload library")
+    monkeypatch.setattr(launch, "library_file", lambda: "/a b/librtmalloc.so")
+    assert checks.check_launch().text.startswith("not tried: ")
 
 
 def test_command() -> None:
@@ -189,7 +191,7 @@ def test_command() -> None:
     assert finished.returncode == 0, finished.stdout
     assert "under the launcher every allocation arrives at rtmalloc" in finished.stdout
     found = json.loads(succeed(run_rtmalloc("doctor", "--json")))
-    assert len(found) == len(_doctor.CHECKS)
+    assert len(found) == len(checks.CHECKS)
 
 
 def test_command_fails_when_something_does_not_work() -> None:

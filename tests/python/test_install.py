@@ -83,12 +83,13 @@ def test_switch() -> None:
 
 
 def test_free_threaded_builds_get_raw_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtmalloc import _core, _install
+    from rtmalloc import _core
+    from rtmalloc.interpreter import install
 
     monkeypatch.setattr(_core, "is_free_threaded", lambda: True)
-    assert _install._domains_wanted("auto") == {"raw"}
-    with pytest.raises(_install.InstallError, match="walking its own allocator"):
-        _install._domains_wanted({"raw", "mem", "obj"})
+    assert install._domains_wanted("auto") == {"raw"}
+    with pytest.raises(install.InstallError, match="walking its own allocator"):
+        install._domains_wanted({"raw", "mem", "obj"})
 
 
 # ---- tracemalloc
@@ -190,16 +191,17 @@ def test_install_cannot_overrule_it_there() -> None:
 
 
 def test_refused_over_another_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtmalloc import _core, _install
+    from rtmalloc import _core
+    from rtmalloc.interpreter import install
 
     monkeypatch.setattr(
         _core,
         "domain_allocators",
         lambda: ("/lib/libpython.so", [("/x/_memray.so", True), ("/lib/libpython.so", False)]),
     )
-    with pytest.raises(_install.InstallError, match=r"/x/_memray.so has hooked Python's allocators"):
-        _install._refuse_over_other_hooks(force=False)
-    _install._refuse_over_other_hooks(force=True)
+    with pytest.raises(install.InstallError, match=r"/x/_memray.so has hooked Python's allocators"):
+        install._refuse_over_other_hooks(force=False)
+    install._refuse_over_other_hooks(force=True)
 
 
 def test_who_serves_the_domains() -> None:

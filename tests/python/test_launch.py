@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmalloc import _launch
+from rtmalloc.launcher import launch
 from tests.python.programs import (
     ALL,
     ARRIVING,
@@ -86,7 +87,7 @@ def test_interpreter_options_after_us_are_the_programs() -> None:
 )
 def test_interpreter_flags(original: list[str], count: int, flags: list[str]) -> None:
     arguments = original[len(original) - count :] if count else []
-    assert _launch.interpreter_flags(original, arguments) == flags
+    assert launch.interpreter_flags(original, arguments) == flags
 
 
 def test_isolated_mode_needs_no_environment(script: Path) -> None:
@@ -125,8 +126,8 @@ def test_existing_preload_is_kept_behind_ours() -> None:
 
 def test_preload_value_names_us_once() -> None:
     ours = str(LIBRARY)
-    assert _launch.preload_value(None) == ours
-    assert _launch.preload_value(f"a.so {ours}:b.so") == f"{ours}:a.so:b.so"
+    assert launch.preload_value(None) == ours
+    assert launch.preload_value(f"a.so {ours}:b.so") == f"{ours}:a.so:b.so"
 
 
 def test_children_inherit() -> None:
@@ -139,12 +140,12 @@ def test_launching_the_launcher_is_no_loop() -> None:
 
 
 def test_loop_is_refused() -> None:
-    env = {_launch.MARKER: ""}
+    env = {launch.MARKER: ""}
     code = (
-        "import os, sys; from rtmalloc import _launch\n"
-        "os.environ[_launch.MARKER] = f'{os.getpid()}:5'\n"
-        "try: _launch.launch_python(['-c', '1'])\n"
-        "except _launch.LaunchError as error: print(error)"
+        "import os, sys; from rtmalloc.launcher import launch\n"
+        "os.environ[launch.MARKER] = f'{os.getpid()}:5'\n"
+        "try: launch.launch_python(['-c', '1'])\n"
+        "except launch.LaunchError as error: print(error)"
     )
     assert "would start itself for ever" in succeed(run([sys.executable, "-c", code], env))
 
@@ -169,8 +170,8 @@ def test_wrong_option() -> None:
 
 def test_missing_library() -> None:
     code = (
-        "import rtmalloc._library as library\n"
-        "library.__file__ = '/nowhere/_library.py'\n"
+        "import rtmalloc.settings as library\n"
+        "library.__file__ = '/nowhere/settings.py'\n"
         "import sys; from rtmalloc import cli\n"
         "cli.main(['-c', 'print(1)'])"
     )
@@ -182,9 +183,9 @@ def test_missing_library() -> None:
 
 
 def test_path_that_the_variable_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_launch, "library_file", lambda: "/a dir/librtmalloc.so")
-    with pytest.raises(_launch.LaunchError, match="cannot hold a path with a colon or a space"):
-        _launch.preload_value(None)
+    monkeypatch.setattr(launch, "library_file", lambda: "/a dir/librtmalloc.so")
+    with pytest.raises(launch.LaunchError, match="cannot hold a path with a colon or a space"):
+        launch.preload_value(None)
 
 
 def test_interpreter_too_old() -> None:
@@ -198,11 +199,7 @@ def test_interpreter_too_old() -> None:
 
 
 def test_no_extension_for_this_interpreter(tmp_path: Path) -> None:
-    package = tmp_path / "rtmalloc"
-    package.mkdir()
-    source = Path(_launch.__file__).parent
-    for file in source.glob("*.py"):
-        (package / file.name).symlink_to(file)
+    shutil.copytree(SOURCE / "rtmalloc", tmp_path / "rtmalloc", ignore=shutil.ignore_patterns("*.so", "core"))
     finished = run([sys.executable, "-m", "rtmalloc", "-c", "1"], {"PYTHONPATH": str(tmp_path)}, tmp_path)
     assert finished.returncode == 1
     assert finished.stderr.startswith("rtmalloc: has no extension module for CPython ")
@@ -265,9 +262,9 @@ def test_static_program_is_refused(tmp_path: Path) -> None:
     text.write_text("#!/bin/sh\n")
     for path in (static, dynamic, text):
         path.chmod(0o755)
-    assert "statically linked" in str(_launch.why_not_preloadable(str(static)))
-    assert _launch.why_not_preloadable(str(dynamic)) is None
-    assert _launch.why_not_preloadable(str(text)) is None
+    assert "statically linked" in str(launch.why_not_preloadable(str(static)))
+    assert launch.why_not_preloadable(str(dynamic)) is None
+    assert launch.why_not_preloadable(str(text)) is None
     assert "statically linked" in run_rtmalloc("run", "--", str(static)).stderr
 
 
@@ -276,7 +273,7 @@ def test_setuid_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text("#!/bin/sh\n")
     path.chmod(0o4755)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "setuid" in str(_launch.why_not_preloadable(str(path)))
+    assert "setuid" in str(launch.why_not_preloadable(str(path)))
 
 
 # ---- rtmalloc env

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import rtmalloc
-from rtmalloc import _option_text, _stats_file
+from rtmalloc.observe import stats_file
+from rtmalloc.settings import options_parse
 from tests.python.programs import answer, clean_environment, run, run_code, run_rtmalloc, succeed
 
 # ---- stats
@@ -206,10 +207,10 @@ def test_the_launcher_starts_the_background_thread_unless_told_otherwise() -> No
 
 
 def test_parse_agrees_with_the_allocator() -> None:
-    assert _option_text.parse("") == {}
-    assert _option_text.parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
-    assert _option_text.parse("preset=classic,epoch_ms=5")["keep_empty"] == 1
-    assert _option_text.parse("preset=classic,keep_empty=0")["keep_empty"] == 0
+    assert options_parse("") == {}
+    assert options_parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
+    assert options_parse("preset=classic,epoch_ms=5")["keep_empty"] == 1
+    assert options_parse("preset=classic,keep_empty=0")["keep_empty"] == 0
     for text in (
         "preset=none",
         "preset",
@@ -222,7 +223,7 @@ def test_parse_agrees_with_the_allocator() -> None:
         "epoch_ms=5;x=1",
     ):
         with pytest.raises(ValueError):
-            _option_text.parse(text)
+            options_parse(text)
         assert "RTMALLOC_OPTIONS" in run_code("import rtmalloc", env={"RTMALLOC_OPTIONS": text}).stderr
 
 
@@ -334,8 +335,8 @@ def test_reading_a_process_that_writes_none(tmp_path: Path) -> None:
 def test_reading_what_is_no_statistics(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("{")
-    with pytest.raises(_stats_file.StatsFileError, match="cannot be read"):
-        _stats_file.read(os.getpid(), str(file))
+    with pytest.raises(stats_file.StatsFileError, match="cannot be read"):
+        stats_file.read(os.getpid(), str(file))
 
 
 # ---- Prometheus

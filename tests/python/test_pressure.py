@@ -289,7 +289,7 @@ def test_without_a_descriptor_there_is_an_error() -> None:
         "except OSError as error: print(json.dumps(str(error)))\n"
     )
     # Imported before: an import needs descriptors too.
-    code = code.replace("import resource;", "import resource, rtmalloc._pressure;")
+    code = code.replace("import resource;", "import resource, rtmalloc.interpreter.pressure;")
     assert answer(run_code(code, "install")) == "no pipe can be opened to wait for memory pressure"
 
 

@@ -1,21 +1,57 @@
-"""The text of ``RTMALLOC_OPTIONS``. Apart from :mod:`rtmalloc._options`, because the launcher must start fast."""
+"""What the environment says to rtmalloc, and where the preload library is.
+
+The launcher and ``install()`` have few milliseconds, so that nothing slow is imported here: the extension and what
+reads tables are loaded only when there is something to check.
+"""
 
 from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SWITCH = "RTMALLOC"
 """Environment variable that keeps rtmalloc out when it is ``0``: ``install()`` and the launcher then do nothing."""
 
-VARIABLE = "RTMALLOC_OPTIONS"
+OPTIONS = "RTMALLOC_OPTIONS"
 """Environment variable that the allocator reads when it starts: ``name=value,name=value``."""
 
+STATS_FILE = "RTMALLOC_STATS_FILE"
+"""Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
 CONFIG = "config"
 """The one option that is no number: a file with a table of size classes, read once when the process starts."""
 
 
-def parse(text: str) -> dict[str, int | str]:
+def library_file() -> str:
+    """Path of the preload library, as a string.
+
+    Beside this file and not through importlib.resources: the loader needs a real file anyway, and the launcher, which
+    has 10 ms, cannot wait 20 ms for that import.
+
+    Raises:
+        FileNotFoundError: when this installation has none (a source tree that was not built).
+    """
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "librtmalloc.so")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path} is missing: run `make build`, or install rtmalloc from a wheel")
+    return path
+
+
+def library_path() -> Path:
+    """Path of the preload library, for ``LD_PRELOAD``.
+
+    Raises:
+        FileNotFoundError: when this installation has none (a source tree that was not built).
+    """
+    from pathlib import Path
+
+    return Path(library_file())
+
+
+def options_parse(text: str) -> dict[str, int | str]:
     """The options that a value of ``RTMALLOC_OPTIONS`` sets; all are numbers but :data:`CONFIG`, a path.
 
     Args:
@@ -26,7 +62,6 @@ def parse(text: str) -> dict[str, int | str]:
     """
     if not text:
         return {}
-    # The launcher, which has few milliseconds, loads the extension only when there is something to check.
     from rtmalloc import _core
 
     table = {name: (least, most, unit) for name, _, _, least, most, unit, _ in _core.option_table()}
@@ -40,19 +75,17 @@ def parse(text: str) -> dict[str, int | str]:
         if name == "preset":
             presets = _core.option_presets()
             if number not in presets:
-                raise ValueError(f"{VARIABLE}: there is no preset {number!r}; there are {', '.join(sorted(presets))}")
-            values.update(parse(presets[number]))
+                raise ValueError(f"{OPTIONS}: there is no preset {number!r}; there are {', '.join(sorted(presets))}")
+            values.update(options_parse(presets[number]))
             continue
         if name not in table:
-            raise ValueError(
-                f"{VARIABLE}: there is no option {name!r}; there are {', '.join(sorted([*table, CONFIG]))}"
-            )
+            raise ValueError(f"{OPTIONS}: there is no option {name!r}; there are {', '.join(sorted([*table, CONFIG]))}")
         # The C parser takes ASCII digits with an optional minus, and nothing else.
         if not (number.isascii() and number.removeprefix("-").isdigit()):
-            raise ValueError(f"{VARIABLE}: {part!r}: the value is no whole number")
+            raise ValueError(f"{OPTIONS}: {part!r}: the value is no whole number")
         least, most, unit = table[name]
         if not least <= int(number) <= most:
-            raise ValueError(f"{VARIABLE}: {part!r}: {name} is {least} to {most} {unit}".rstrip())
+            raise ValueError(f"{OPTIONS}: {part!r}: {name} is {least} to {most} {unit}".rstrip())
         values[name] = int(number)
     return values
 
@@ -67,7 +100,7 @@ def check_config(path: str) -> None:
         ValueError: names the file, the line and the rule it breaks.
     """
     if not os.path.isfile(path):
-        raise ValueError(f"{VARIABLE}: {CONFIG} names a table of size classes, and {path!r} is no file")
+        raise ValueError(f"{OPTIONS}: {CONFIG} names a table of size classes, and {path!r} is no file")
     try:
         # Only here: a launcher that is given no table does not read what reads one.
         from rtmalloc import _core
@@ -78,7 +111,7 @@ def check_config(path: str) -> None:
         with open(path, encoding="utf-8") as file:
             largest = table_parse(file.read(), name=path).sizes[-1]
     except OSError as error:
-        raise ValueError(f"{VARIABLE}: {CONFIG}: {path}: {error.strerror}") from None
+        raise ValueError(f"{OPTIONS}: {CONFIG}: {path}: {error.strerror}") from None
     if largest > _core.largest_small():
         raise ValueError(
             f"{path}: the largest block, {largest}, is larger than this build has room for, {_core.largest_small()}"

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 
-from rtmalloc import __version__, _core, _doctor, _environment_lines, _launch, _options, _profile_commands, _stats_file
-from rtmalloc._library import library_path
-from rtmalloc._stats import Stats
+from rtmalloc import __version__, _core
+from rtmalloc.commands import profiles
+from rtmalloc.doctor import checks
+from rtmalloc.interpreter.options import options
+from rtmalloc.launcher import environment_lines, launch
+from rtmalloc.observe import stats_file
+from rtmalloc.observe.stats import Stats
+from rtmalloc.settings import library_path
 
 _EPILOG = """\
 What is not a command is a Python program, and runs on rtmalloc with every allocation:
@@ -22,15 +27,15 @@ def _run(arguments: argparse.Namespace) -> int:
     """Become a program on the preload library. Comes here only with options that the launcher leaves to argparse."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
-        raise _launch.LaunchError("run: which program? `rtmalloc run -- command arguments...`", _launch.EXIT_USAGE)
-    _launch.launch_command(
+        raise launch.LaunchError("run: which program? `rtmalloc run -- command arguments...`", launch.EXIT_USAGE)
+    launch.launch_command(
         command, children=not arguments.no_children, config=arguments.config, profile=arguments.profile
     )
 
 
 def _env(arguments: argparse.Namespace) -> int:
     """Print the lines that put a program on rtmalloc."""
-    print("\n".join(_environment_lines.lines_for(arguments.format, arguments.options)))
+    print("\n".join(environment_lines.lines_for(arguments.format, arguments.options)))
     return 0
 
 
@@ -42,21 +47,21 @@ def _libpath(_: argparse.Namespace) -> int:
 
 def _doctor_command(arguments: argparse.Namespace) -> int:
     """Print what the checks find; 1 when something does not work."""
-    findings = _doctor.examine()
-    print(_doctor.as_json(findings) if arguments.json else _doctor.as_text(findings))
-    return int(any(finding.level == _doctor.PROBLEM for finding in findings))
+    findings = checks.examine()
+    print(checks.as_json(findings) if arguments.json else checks.as_text(findings))
+    return int(any(finding.level == checks.PROBLEM for finding in findings))
 
 
 def _options_command(arguments: argparse.Namespace) -> int:
     """Print the table of options."""
-    options = _options.options().values()
+    rows = options().values()
     if arguments.markdown:
         print("| option | default | range | what it does |\n|---|---|---|---|")
-        for option in options:
+        for option in rows:
             default = f"{option.default} {option.unit}".strip()
             print(f"| `{option.name}` | {default} | {option.least} to {option.most} | {option.description} |")
     else:
-        for option in options:
+        for option in rows:
             print(f"{option.name} = {option.value}")
             print(f"    {option.description} ({option.range}; default {option.default})")
         print(f"config = {_core.size_classes()[1]}")
@@ -66,7 +71,7 @@ def _options_command(arguments: argparse.Namespace) -> int:
 
 def _stats(arguments: argparse.Namespace) -> int:
     """Print what another process has written about itself."""
-    stats, written_at = _stats_file.read(arguments.pid, arguments.file)
+    stats, written_at = stats_file.read(arguments.pid, arguments.file)
     if arguments.json:
         print(stats.to_json(indent=2))
     else:
@@ -111,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
 
     env = commands.add_parser("env", help="print the lines that put a program on rtmalloc")
-    env.add_argument("--format", choices=_environment_lines.FORMATS, default="shell", help="what will start it")
+    env.add_argument("--format", choices=environment_lines.FORMATS, default="shell", help="what will start it")
     env.add_argument("--options", default="", metavar="NAME=VALUE,...", help="value for RTMALLOC_OPTIONS")
     env.set_defaults(run=_env)
 
@@ -126,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--markdown", action="store_true", help="as a table for documentation")
     options.set_defaults(run=_options_command)
 
-    _profile_commands.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
+    profiles.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
 
     stats = commands.add_parser("stats", help="statistics of a process that called rtmalloc.stats_file()")
     stats.add_argument("pid", type=int, help="process id")

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from rtmalloc import _core
-from rtmalloc._install import DOMAIN_BITS, SMALL_BYTES
+from rtmalloc.interpreter.install import DOMAIN_BITS, SMALL_BYTES
 
 LARGE_BYTES = 200_000
 """Above every allocator's small classes (ours end at 32 KiB), below glibc's first mmap threshold times two."""

@@ -6,7 +6,7 @@ import os
 import sys
 
 from rtmalloc import _core
-from rtmalloc._option_text import SWITCH
+from rtmalloc.settings import STATS_FILE, SWITCH
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
 _ALL_DOMAINS = frozenset(DOMAIN_BITS)
-
-STATS_FILE = "RTMALLOC_STATS_FILE"
-"""Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
 SMALL_BYTES = 64
 """What a probe of a domain asks for: pymalloc serves it without malloc, so it shows who serves small objects."""
@@ -122,7 +119,7 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
                 "second Py_Initialize): hooks that were replaced cannot be set again. Unset PYTHONMALLOC"
             )
     if os.environ.get(STATS_FILE):
-        from rtmalloc._stats_file import start_from_environment
+        from rtmalloc.observe.stats_file import start_from_environment
 
         start_from_environment()
     return status()
@@ -225,7 +222,7 @@ def status() -> Status:
 def _pressure_watched() -> frozenset[str]:
     """The names of the sources of memory pressure that somebody watches for this process now."""
     bits = _core.pressure_watched()
-    callbacks = sys.modules.get("rtmalloc._pressure")  # imported only by who has callbacks
+    callbacks = sys.modules.get("rtmalloc.interpreter.pressure")  # imported only by who has callbacks
     if callbacks is not None:
         bits |= callbacks.watched()
     return frozenset(name for bit, name in _core.PRESSURE_NAMES.items() if bits & bit)

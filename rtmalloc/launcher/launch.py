@@ -10,9 +10,7 @@ import os
 import stat
 import sys
 
-from rtmalloc import _option_text
-from rtmalloc._library import library_file
-from rtmalloc._option_text import SWITCH
+from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, library_file, options_parse
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ def options_value(given: str) -> str:
     Raises:
         ValueError: when it holds what the allocator would refuse.
     """
-    chosen = _option_text.parse(given)
+    chosen = options_parse(given)
     defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name not in chosen]
     return ",".join([*defaults, given] if given else defaults)
 
@@ -102,15 +100,15 @@ def environment(
     env = dict(base)
     if env.get(SWITCH) == "0":
         return env
-    given = env.get(_option_text.VARIABLE, "")
+    given = env.get(OPTIONS, "")
     if config is not None:
         if "," in config:
-            raise LaunchError(f"{config}: {_option_text.VARIABLE} cannot hold a path with a comma", EXIT_USAGE)
+            raise LaunchError(f"{config}: {OPTIONS} cannot hold a path with a comma", EXIT_USAGE)
         # Absolute, for programs that change their directory and start others. The last one counts.
-        given = ",".join(filter(None, [given, f"{_option_text.CONFIG}={os.path.abspath(config)}"]))
+        given = ",".join(filter(None, [given, f"{CONFIG}={os.path.abspath(config)}"]))
     if profile is not None:
         env[PROFILE] = os.path.abspath(profile)
-    env[_option_text.VARIABLE] = options_value(given)
+    env[OPTIONS] = options_value(given)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
         env.pop(NO_CHILDREN, None)

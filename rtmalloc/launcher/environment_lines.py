@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from rtmalloc import _option_text
-from rtmalloc._launch import options_value, preload_value
+from rtmalloc.launcher.launch import options_value, preload_value
+from rtmalloc.settings import OPTIONS
 
 
 def _shell(variables: dict[str, str]) -> list[str]:
@@ -61,5 +61,5 @@ def lines_for(format: str, options: str = "") -> list[str]:
         LaunchError: when the library is missing.
         ValueError: when ``options`` holds what the allocator would refuse.
     """
-    variables = {"LD_PRELOAD": preload_value(None), _option_text.VARIABLE: options_value(options)}
+    variables = {"LD_PRELOAD": preload_value(None), OPTIONS: options_value(options)}
     return FORMATS[format](variables)

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtmalloc._install import STATS_FILE
-from rtmalloc._stats import Stats, stats
+from rtmalloc.observe.stats import Stats, stats
+from rtmalloc.settings import STATS_FILE
 
 _MOST_SECONDS = 86_400.0
 

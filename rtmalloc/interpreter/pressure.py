@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from rtmalloc import _core
-from rtmalloc._options import options
+from rtmalloc.interpreter.options import options
 
 _JOIN_SECONDS = 1.0
 

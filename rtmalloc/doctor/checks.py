@@ -17,11 +17,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rtmalloc import _core, _option_text
-from rtmalloc._install import other_hooks, tracemalloc_is_tracing
-from rtmalloc._launch import LaunchError, environment, why_not_preloadable
-from rtmalloc._library import library_path
-from rtmalloc._option_text import SWITCH
+from rtmalloc import _core
+from rtmalloc.interpreter.install import other_hooks, tracemalloc_is_tracing
+from rtmalloc.launcher.launch import LaunchError, environment, why_not_preloadable
+from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, check_config, library_path, options_parse
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 """Levels: nothing to do; works, but not as well as it could; does not work."""
@@ -84,25 +83,25 @@ def check_switch() -> Finding:
 
 def check_options() -> Finding:
     """``RTMALLOC_OPTIONS`` holds only what the allocator takes."""
-    text = os.environ.get(_option_text.VARIABLE, "")
+    text = os.environ.get(OPTIONS, "")
     try:
-        values = _option_text.parse(text)
+        values = options_parse(text)
     except ValueError as error:
         return Finding("options", PROBLEM, str(error), "correct the value; `rtmalloc options` lists them all")
-    return Finding("options", OK, f"{_option_text.VARIABLE} sets {', '.join(values) if values else 'nothing'}")
+    return Finding("options", OK, f"{OPTIONS} sets {', '.join(values) if values else 'nothing'}")
 
 
 def check_size_classes() -> Finding:
     """Which table of size classes programs get."""
     chosen = ""
-    for part in os.environ.get(_option_text.VARIABLE, "").split(","):
+    for part in os.environ.get(OPTIONS, "").split(","):
         name, _, value = part.partition("=")
-        chosen = value if name == _option_text.CONFIG else chosen
+        chosen = value if name == CONFIG else chosen
     if not chosen:
         sizes, _ = _core.size_classes()
         return Finding("size classes", OK, f"{len(sizes)} small classes up to {sizes[-1]} bytes")
     try:
-        _option_text.check_config(chosen)
+        check_config(chosen)
     except ValueError as error:
         return Finding("size classes", PROBLEM, f"{error}; the built-in table stays", "correct the table, or unset it")
     if not os.path.isabs(chosen):
