@@ -20,11 +20,11 @@ The layers are ``.pxd`` modules under ``rtmalloc/core``; each cimports only from
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from cpython.object cimport PyObject
 
-from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of, rt_file_of
+from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
 from rtmalloc.core.spans.central cimport CLASSES_MOST
 from rtmalloc.core.calls.entry cimport *
@@ -46,7 +46,8 @@ from rtmalloc.core.giveback.pressure cimport (
     RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SOURCES, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE,
     rt_pressure_close, rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_source, rt_pressure_wake,
 )
-from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
+from rtmalloc.core.base.size_class cimport RT_MAX_SMALL, RT_SLICE_BYTES
+from rtmalloc.core.base.table_file cimport RT_TABLE_WORDS, table_problem
 from rtmalloc.core.spans.span cimport Span
 from rtmalloc.core.calls.stats cimport (
     RT_STATS_COUNTERS_AT, RT_STATS_NAME_COUNT, ClassStats, HeapStats, Stats, rt_stats_names, stats_print,
@@ -309,6 +310,20 @@ def size_classes():
 def largest_small():
     """Bytes of the largest small class that this build has room for."""
     return RT_MAX_SMALL
+
+
+def slice_bytes():
+    """Bytes of a slice of this build."""
+    return RT_SLICE_BYTES
+
+
+def size_table_problem(bytes data):
+    """Why the allocator cannot use ``data``, the content of a compiled table; None when it can."""
+    cdef uint32_t words[RT_TABLE_WORDS + 1]
+    cdef size_t length = min(len(data), sizeof(words))
+    memcpy(words, <const char*>data, length)
+    cdef const char* problem = table_problem(words, <int64_t>length)
+    return None if problem == NULL else (<bytes>problem).decode()
 
 
 def profile_start(every):

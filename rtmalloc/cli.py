@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # as in typing, which takes longer to import than all of 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("run", "env", "libpath", "doctor", "options", "profile", "stats")
+COMMANDS = ("classes", "doctor", "env", "libpath", "options", "profile", "run", "stats")
 """First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 

@@ -22,7 +22,10 @@ STATS_FILE = "RTMALLOC_STATS_FILE"
 """Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
 CONFIG = "config"
-"""The one option that is no number: a file with a table of size classes, read once when the process starts."""
+"""The one option that is no number: a file with a compiled table of size classes, read once when the process starts."""
+
+TABLE_BYTES = 4096
+"""More than the longest compiled table has."""
 
 
 def library_file() -> str:
@@ -91,28 +94,20 @@ def options_parse(text: str) -> dict[str, int | str]:
 
 
 def check_config(path: str) -> None:
-    """Refuse a table file that the allocator would refuse.
+    """Refuse a compiled table that the allocator would refuse.
 
     Args:
         path: of the file, as ``RTMALLOC_OPTIONS=config=`` names it.
 
     Raises:
-        ValueError: names the file, the line and the rule it breaks.
+        ValueError: names the file and what is wrong with it.
     """
-    if not os.path.isfile(path):
-        raise ValueError(f"{OPTIONS}: {CONFIG} names a table of size classes, and {path!r} is no file")
+    from rtmalloc import _core
+
     try:
-        # Only here: a launcher that is given no table does not read what reads one.
-        from rtmalloc import _core
-        from rtmalloc.size_table import table_parse
-    except ImportError:  # Python 3.10 without tomli: the allocator checks the file itself
-        return
-    try:
-        with open(path, encoding="utf-8") as file:
-            largest = table_parse(file.read(), name=path).sizes[-1]
+        with open(path, "rb") as file:
+            problem = _core.size_table_problem(file.read(TABLE_BYTES))
     except OSError as error:
-        raise ValueError(f"{OPTIONS}: {CONFIG}: {path}: {error.strerror}") from None
-    if largest > _core.largest_small():
-        raise ValueError(
-            f"{path}: the largest block, {largest}, is larger than this build has room for, {_core.largest_small()}"
-        )
+        problem = f"cannot be read: {error.strerror}"
+    if problem is not None:
+        raise ValueError(f"{OPTIONS}: {CONFIG}: {path}: {problem}")

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from rtmalloc import __version__, _core
-from rtmalloc.commands import profiles
+from rtmalloc.commands import classes, profiles
 from rtmalloc.doctor import checks
 from rtmalloc.interpreter.options import options
 from rtmalloc.launcher import environment_lines, launch
@@ -132,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     options.set_defaults(run=_options_command)
 
     profiles.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
+    classes.add(commands.add_parser("classes", help="tables of size classes: compile"))
 
     stats = commands.add_parser("stats", help="statistics of a process that called rtmalloc.stats_file()")
     stats.add_argument("pid", type=int, help="process id")

@@ -90,7 +90,7 @@ def environment(
     Args:
         base: to start from. ``RTMALLOC=0`` in it leaves it as it is.
         children: whether the programs that it starts do as well.
-        config: a file with a table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
+        config: a compiled table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
         profile: a directory to which every process writes the sizes that it asked for.
 
     Raises:
@@ -221,7 +221,7 @@ def launch_command(
     Args:
         command: the program, looked up in ``PATH`` as a shell does, and its arguments.
         children: whether the programs that it starts run on rtmalloc too.
-        config: a file with a table of size classes for it.
+        config: a table of size classes for it, compiled or not.
         profile: a directory to which it writes the sizes that it asked for.
 
     Raises:
@@ -229,6 +229,10 @@ def launch_command(
     """
     path = find_program(command[0])
     refuse_if_not_preloadable(path)
+    if config is not None:
+        from rtmalloc.launcher.table_cache import compiled_path
+
+        config = compiled_path(config)
     _execute(path, command, environment(os.environ, children=children, config=config, profile=profile))
 
 

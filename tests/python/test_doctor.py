@@ -13,6 +13,7 @@ import pytest
 from rtmalloc import _core
 from rtmalloc.doctor import checks
 from rtmalloc.launcher import launch
+from rtmalloc.size_table import table_compile, table_parse
 from tests.python.programs import run_rtmalloc, succeed
 
 
@@ -70,20 +71,21 @@ def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_size_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "small classes up to 32768 bytes" in checks.check_size_classes().text
-    table = tmp_path / "table.toml"
-    table.write_text("[classes]\nsizes = [16, 32, 4096]\n")
+    table = tmp_path / "table.classes"
+    compiled = table_compile(table_parse("[classes]\nsizes = [16, 32, 4096]\n"), _core.slice_bytes())
+    table.write_bytes(compiled)
     monkeypatch.setenv("RTMALLOC_OPTIONS", f"epoch_ms=7,config={table}")
     assert checks.check_size_classes() == checks.Finding("size classes", "ok", f"from {table}")
     assert checks.check_options().text == "RTMALLOC_OPTIONS sets epoch_ms, config"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=table.toml")
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=table.classes")
     assert checks.check_size_classes().level == checks.NOTE
-    table.write_text("[classes]\nsizes = [16, 40]\n")
+    table.write_bytes(compiled[:-1])
     found = checks.check_size_classes()
-    assert found.level == checks.PROBLEM and "table.toml:2: " in found.text and "multiple of 16" in found.text
+    assert found.level == checks.PROBLEM and "table.classes: damaged" in found.text
     assert checks.check_options().level == checks.PROBLEM
-    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=none.toml")
-    assert "is no file" in checks.check_size_classes().text
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "config=none")
+    assert "none: cannot be read" in checks.check_size_classes().text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 Compiled by tests/core/probing.py against the checkout's own .pxd files, so what is tested is what is built in.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -19,8 +19,7 @@ from rtmalloc.core.base.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
 from rtmalloc.core.giveback.purge cimport QUIET_NEVER, Purge, purge_for_peak, purge_segment
 from rtmalloc.core.base.radix cimport RadixMap, radix_get, radix_set, radix_take
 from rtmalloc.core.pages.segment cimport Segment
-from rtmalloc.core.base.table_file cimport TableError, table_parse
-from rtmalloc.core.base.size_class cimport RT_CLASSES_MOST, rt_class_count, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
+from rtmalloc.core.base.size_class cimport rt_class_count, class_of_aligned, class_of_size, rt_class_size, rt_class_slices
 from rtmalloc.core.spans.span cimport (
     Span, span_claim, span_claim_all, span_form, span_full_mask, span_has_free, span_is_whole, span_object_at,
 )
@@ -260,17 +259,6 @@ cdef class SpanQueue:
 def class_sizes():
     """Block size and slices of each class, from class 1 on."""
     return [(rt_class_size[c], rt_class_slices[c]) for c in range(1, rt_class_count)]
-
-
-def table_of(bytes text):
-    """What the loader makes of a table file's text: (line, rule) of what is wrong, or (sizes, min_objects)."""
-    cdef int64_t sizes[RT_CLASSES_MOST]
-    cdef uint32_t count = 0
-    cdef int64_t min_objects = 0
-    cdef TableError error
-    if table_parse(text, len(text), sizes, &count, &min_objects, &error):
-        return [sizes[i] for i in range(count)], min_objects
-    return error.line, (<bytes>error.rule).decode()
 
 
 def class_for(size_t size): return class_of_size(size)
