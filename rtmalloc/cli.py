@@ -13,9 +13,6 @@ TYPE_CHECKING = False  # as in typing, which takes longer to import than all of 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("classes", "doctor", "env", "libpath", "options", "profile", "run", "stats")
-"""First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
-
 
 def console() -> None:
     """What the console script runs: :func:`main`, in an interpreter whose own options are not the user's."""
@@ -34,14 +31,14 @@ def main(arguments: list[str] | None = None, *, flags: Sequence[str] | None = No
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if given and given[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if given and given[0] not in (*launch.COMMANDS, "-h", "--help", "--version"):
             launch.launch_python(given, flags)
         if given[:1] == ["run"]:
             # Without argparse, which takes as long as the rest. Comes back only for what argparse should answer.
             launch.launch_from(given[1:])
         from rtmalloc.commands import parser
 
-        chosen = parser.parser().parse_args(given)
+        chosen = parser.parser().parse(given)
         sys.exit(chosen.run(chosen))
     except BrokenPipeError:
         # `rtmalloc options | head`: the reader has what it wanted. Keep the interpreter's own last flush from failing.

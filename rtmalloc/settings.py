@@ -10,6 +10,7 @@ import os
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 SWITCH = "RTMALLOC"
@@ -54,6 +55,14 @@ def library_path() -> Path:
     return Path(library_file())
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What a mistyped name was meant to be, in parentheses behind a sentence; empty where nothing is like it."""
+    import difflib  # only for an error
+
+    found = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
 def options_parse(text: str) -> dict[str, int | str]:
     """The options that a value of ``RTMALLOC_OPTIONS`` sets; all are numbers but :data:`CONFIG`, a path.
 
@@ -78,11 +87,12 @@ def options_parse(text: str) -> dict[str, int | str]:
         if name == "preset":
             presets = _core.option_presets()
             if number not in presets:
-                raise ValueError(f"{OPTIONS}: there is no preset {number!r}; there are {', '.join(sorted(presets))}")
+                raise ValueError(f"{OPTIONS}: there is no preset {number!r}; there is {', '.join(sorted(presets))}")
             values.update(options_parse(presets[number]))
             continue
         if name not in table:
-            raise ValueError(f"{OPTIONS}: there is no option {name!r}; there are {', '.join(sorted([*table, CONFIG]))}")
+            meant = nearest(name, [*table, CONFIG, "preset"])
+            raise ValueError(f"{OPTIONS}: there is no option {name!r}{meant}; `rtmalloc options` lists them")
         # The C parser takes ASCII digits with an optional minus, and nothing else.
         if not (number.isascii() and number.removeprefix("-").isdigit()):
             raise ValueError(f"{OPTIONS}: {part!r}: the value is no whole number")

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 
-from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, library_file, options_parse
+from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, library_file, nearest, options_parse
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ PROFILE = "RTMALLOC_PROFILE"
 LAUNCHER_OPTIONS = {"background_thread": 1}
 """Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
 allocator, so only a thread can give its memory back."""
+
+COMMANDS = ("classes", "doctor", "env", "libpath", "options", "profile", "run", "stats")
+"""First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 EXIT_USAGE = 2
 EXIT_NOT_EXECUTABLE = 126
@@ -184,13 +187,24 @@ def launch_python(arguments: Sequence[str], flags: Sequence[str] | None = None) 
         raise LaunchError("this interpreter does not know its own path (it is embedded): use `rtmalloc env`")
     first = arguments[0]
     if not first.startswith("-") and not os.path.exists(first):
-        raise LaunchError(f"{first} is neither a file nor a command; `rtmalloc --help` lists the commands", EXIT_USAGE)
+        raise LaunchError(_neither(arguments), EXIT_USAGE)
     refuse_if_not_preloadable(sys.executable)
     env = environment(os.environ)
     env[MARKER] = f"{os.getpid()}:{_text_length(sys.orig_argv[1:])}"
     if flags is None:
         flags = interpreter_flags(sys.orig_argv, sys.argv[1:])
     _execute(sys.executable, [sys.executable, *flags, *arguments], env)
+
+
+def _neither(arguments: Sequence[str]) -> str:
+    """The sentence for a first argument that is no Python program and no command, with what was probably meant."""
+    first = arguments[0]
+    meant = nearest(first, COMMANDS)
+    sentence = f"{first} is neither a file nor a command{meant}"
+    is_program = any(os.access(os.path.join(directory, first), os.X_OK) for directory in _search_path())
+    if not is_program and (meant or first.endswith(".py")):
+        return f"{sentence}; `rtmalloc --help` lists the commands"
+    return f"{sentence}; a program is started by `rtmalloc run -- {' '.join(arguments)}`"
 
 
 def launch_from(arguments: Sequence[str]) -> None:

@@ -164,7 +164,7 @@ def test_missing_script() -> None:
 def test_wrong_option() -> None:
     finished = run_rtmalloc("-c", "print('started')", env={"RTMALLOC_OPTIONS": "no_such=1"})
     assert finished.returncode == 1
-    assert "\nrtmalloc: RTMALLOC_OPTIONS: there is no option 'no_such'" in finished.stderr
+    assert "\nrtmalloc: RTMALLOC_OPTIONS: there is no option 'no_such'; `rtmalloc options` lists" in finished.stderr
     assert not finished.stdout
 
 
@@ -204,6 +204,41 @@ def test_no_extension_for_this_interpreter(tmp_path: Path) -> None:
     assert finished.returncode == 1
     assert finished.stderr.startswith("rtmalloc: has no extension module for CPython ")
     assert finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["uvicorn", "app:app"], "; a program is started by `rtmalloc run -- uvicorn app:app`"),
+        (["env_", "x"], "env_ is neither a file nor a command (did you mean 'env'?)"),
+        (["docter"], "docter is neither a file nor a command (did you mean 'doctor'?); `rtmalloc --help` lists"),
+        (["stat", "1"], "(did you mean 'stats'?); a program is started by `rtmalloc run -- stat 1`"),
+    ],
+)
+def test_what_was_probably_meant(arguments: list[str], said: str) -> None:
+    finished = run_rtmalloc(*arguments)
+    assert finished.returncode == 2 and said in finished.stderr and finished.stderr.count("\n") == 1, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stats"], "rtmalloc stats: error: the following arguments are required: pid"),
+        (["stats", "1", "--jsn"], "rtmalloc stats: error: unrecognized arguments: --jsn (did you mean '--json'?)"),
+        (["run", "--no-childen", "--", "true"], "rtmalloc run: error: unrecognized arguments: --no-childen"),
+        (["run", "--no-children"], "rtmalloc: run: which program?"),
+        (["run", "--profile", "x"], "rtmalloc run: error: which program?"),
+        (["profile", "optimize"], "(did you mean 'optimise'?)"),
+        (["env", "--format", "dokcer"], "(did you mean 'docker'?)"),
+        (["doctor", "extra"], "rtmalloc doctor: error: unrecognized arguments: extra"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_shows_the_command_s_own(arguments: list[str], said: str) -> None:
+    finished = run_rtmalloc(*arguments)
+    assert finished.returncode == 2 and said in finished.stderr, finished.stderr
+    usage = [line for line in finished.stderr.splitlines() if line.startswith("usage: ")]
+    assert not usage or usage[0].startswith(f"usage: rtmalloc {arguments[0]} ")
 
 
 def test_nothing_at_all_prints_the_usage() -> None:

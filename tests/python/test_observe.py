@@ -179,7 +179,8 @@ print(json.dumps([rtmalloc.options()[n].value for n in ('dirty_decay_ms', 'epoch
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"no_such": 1}, "there is no option 'no_such'; there are address_order, background_thread, "),
+        ({"no_such": 1}, "there is no option 'no_such'; rtmalloc.options() lists them"),
+        ({"dirty_decay": 0}, "there is no option 'dirty_decay' (did you mean 'dirty_decay_ms'?); "),
         ({"epoch_ms": 0}, "epoch_ms is a whole number from 1 to 60000 ms, not 0"),
         ({"epoch_ms": 1.5}, "epoch_ms is a whole number from 1 to 60000 ms, not 1.5"),
     ],
