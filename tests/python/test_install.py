@@ -109,6 +109,22 @@ def test_force_does_not_overrule_tracemalloc() -> None:
     assert succeed(run_code(code)) == "refused\n"
 
 
+def test_not_strict_warns_and_leaves_everything_as_it_is() -> None:
+    code = (
+        "import json, rtmalloc, tracemalloc, warnings; tracemalloc.start()\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always'); status = rtmalloc.install(strict=False)\n"
+        "(one,) = caught\n"
+        "print(json.dumps([status.active, one.category.__name__, str(one.message)[:59], one.filename]))"
+    )
+    said = "rtmalloc is not installed: tracemalloc is tracing: when it s"[:59]
+    assert answer(run_code(code)) == [False, "RuntimeWarning", said, "<string>"]
+    assert answer(run_code("import rtmalloc; rtmalloc.install(strict=False); " + ARRIVING)) == ALL
+    # What is wrong in the call itself is no matter of the surroundings.
+    code = "import rtmalloc\ntry: rtmalloc.install('heap', strict=False)\nexcept ValueError: print('refused')"
+    assert succeed(run_code(code)) == "refused\n"
+
+
 def test_install_after_tracemalloc_has_stopped() -> None:
     code = "import tracemalloc; tracemalloc.start(); x = [bytes(99)] * 99; tracemalloc.stop()\n"
     succeed(run_code(code + "import rtmalloc; rtmalloc.install()\n" + WORK))

@@ -46,8 +46,9 @@ print(json.dumps([before, held, megabytes()]))
     assert after[0] <= before[0] + 4
 
 
-def test_memory_comes_back_to_a_silent_process() -> None:
-    # Nobody calls the allocator: only the background thread can do it, and the launcher has asked for it.
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_memory_comes_back_to_a_silent_process(route: str) -> None:
+    # Nothing calls the allocator: only the background thread can do it, and both routes ask for it.
     code = """
 import time
 def resident():
@@ -58,7 +59,7 @@ del kept
 time.sleep(3)
 print([full, resident()])
 """
-    full, later = answer(run_code(code, "launcher"))
+    full, later = answer(run_code(code, route))
     assert full > 60
     assert later < 30
 
@@ -199,11 +200,18 @@ def test_the_variable_is_read_at_the_start() -> None:
         assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "61\n"
 
 
-def test_the_launcher_starts_the_background_thread_unless_told_otherwise() -> None:
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_the_background_thread_is_asked_for_unless_told_otherwise(route: str) -> None:
     code = "import rtmalloc; print(rtmalloc.options()['background_thread'].value)"
-    assert succeed(run_code(code, "launcher")) == "1\n"
-    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
-    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
+    assert succeed(run_code(code, route)) == "1\n"
+    assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
+    assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
+    assert succeed(run_code(code)) == "0\n"
+
+
+def test_installing_again_does_not_ask_again() -> None:
+    code = "rtmalloc.configure(background_thread=0); rtmalloc.install(); "
+    code += "print(rtmalloc.options()['background_thread'].value)"
     assert succeed(run_code(code, "install")) == "0\n"
 
 
