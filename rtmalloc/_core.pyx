@@ -61,6 +61,10 @@ cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 
+cdef extern from "calls/switch.h" nogil:
+    bint rt_switch_is_off() noexcept
+    void rt_switch_obey(char** argv) noexcept
+
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
     void PyMem_RawFree(void* p) noexcept nogil
@@ -86,8 +90,13 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
     if not rt_python_is_up():
+        if rt_switch_is_off():
+            rt_switch_obey(argv)
         rt_environment_leave(rt_file_of(&rt_api_own))
-    if allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]:
+    if (
+        allocator_open() and not rt_python_is_up() and allocator().store.options.value[RT_OPTION_python]
+        and not rt_switch_is_off()
+    ):
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 
 

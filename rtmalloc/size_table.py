@@ -7,7 +7,7 @@ ascending list (``[classes] sizes = [...]``). The same reader serves the build (
 
 A process that starts with ``RTMALLOC_OPTIONS=config=FILE`` takes another table than the built one. It reads what
 :func:`table_compile` has written, plain numbers, and checks only what memory safety hangs on
-(``rtmalloc/core/table_file.pxd``).
+(``rtmalloc/core/base/table_file.pxd``).
 
 This module imports nothing but the standard library, because the build runs it before anything is installed.
 """
@@ -343,7 +343,7 @@ def table_compile(table: SizeTable, slice_bytes: int) -> bytes:
 
 
 def words_checksum(words: Iterable[int]) -> int:
-    """FNV-1a over 32-bit words, as ``rt_table_checksum`` of ``rtmalloc/core/size_table.h``."""
+    """FNV-1a over 32-bit words, as ``rt_table_checksum`` of ``rtmalloc/core/base/size_table.h``."""
     value = 2166136261
     for word in words:
         value = (value ^ word) * 16777619 & 0xFFFFFFFF

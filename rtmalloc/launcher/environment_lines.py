@@ -10,8 +10,12 @@ from rtmalloc.settings import OPTIONS
 
 
 def _shell(variables: dict[str, str]) -> list[str]:
-    # What the shell has in LD_PRELOAD already stays behind ours.
-    lines = [f"export LD_PRELOAD={shlex.quote(variables['LD_PRELOAD'])}${{LD_PRELOAD:+:$LD_PRELOAD}}"]
+    # What the shell has in LD_PRELOAD already stays behind ours; a second time nothing changes.
+    path = shlex.quote(variables["LD_PRELOAD"])
+    lines = [
+        f'case ":${{LD_PRELOAD-}}:" in *[:\\ ]{path}[:\\ ]*) ;; '
+        f"*) export LD_PRELOAD={path}${{LD_PRELOAD:+:$LD_PRELOAD}} ;; esac"
+    ]
     return lines + [f"export {name}={shlex.quote(text)}" for name, text in variables.items() if name != "LD_PRELOAD"]
 
 
