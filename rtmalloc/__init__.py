@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rtmalloc.interpreter.pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
     from rtmalloc.interpreter.verify import Verification, verify
     from rtmalloc.observe.stats import ClassStats, Stats, ThreadStats, bytes_allocated, stats, trim
-    from rtmalloc.observe.stats_file import StatsFileError, stats_file
+    from rtmalloc.observe.stats_file import stats_file
+    from rtmalloc.observe.stats_reader import StatsFileError
     from rtmalloc.settings import library_path
 
 __version__ = "0.1.0"
@@ -29,7 +30,8 @@ _MODULES = {
     "interpreter.pressure": ("PressureCallback", "announce_memory_pressure", "on_memory_pressure"),
     "interpreter.verify": ("Verification", "verify"),
     "observe.stats": ("ClassStats", "Stats", "ThreadStats", "bytes_allocated", "stats", "trim"),
-    "observe.stats_file": ("StatsFileError", "stats_file"),
+    "observe.stats_file": ("stats_file",),
+    "observe.stats_reader": ("StatsFileError",),
     "settings": ("library_path",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

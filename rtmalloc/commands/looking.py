@@ -9,7 +9,7 @@ from typing import Any
 from rtmalloc import _core
 from rtmalloc.doctor import checks
 from rtmalloc.interpreter.options import options
-from rtmalloc.observe import stats_file
+from rtmalloc.observe import stats_reader
 from rtmalloc.observe.stats import Stats
 
 
@@ -39,7 +39,7 @@ def _options(arguments: argparse.Namespace) -> int:
 
 def _stats(arguments: argparse.Namespace) -> int:
     """Print what another process has written about itself."""
-    stats, written_at = stats_file.read(arguments.pid, arguments.file)
+    stats, written_at = stats_reader.read(arguments.pid, arguments.file)
     if arguments.json:
         print(stats.to_json(indent=2))
     else:
@@ -75,7 +75,7 @@ def add(commands: Any) -> None:
     settings.add_argument("--markdown", action="store_true", help="as a table for documentation")
     settings.set_defaults(run=_options)
 
-    stats = commands.add_parser("stats", help="statistics of a process that called rtmalloc.stats_file()")
+    stats = commands.add_parser("stats", help="statistics of a process that writes them (RTMALLOC_STATS_FILE=1)")
     stats.add_argument("pid", type=int, help="process id")
     stats.add_argument("--file", help="the file it writes, if not the default; {pid} is the process id")
     stats.add_argument("--json", action="store_true", help="as JSON")

@@ -15,7 +15,7 @@ PACKAGE = Path(rtmalloc.__file__).parent
 # Bottom up: a module imports from its own folder and from those in front of it.
 BASE = ("_core", "_supported", "numpy_handler", "settings", "size_table")
 FOLDERS = ("launcher", "observe", "interpreter", "profile", "doctor", "commands")
-FACE = ("numpy", "prometheus", "cli", "__init__", "__main__", "_console")
+FACE = ("numpy", "prometheus", "startup", "cli", "__init__", "__main__", "_console")
 
 LINES = 12
 """Of a folder's README, at most."""
