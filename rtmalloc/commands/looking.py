@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from rtmalloc import _core
-from rtmalloc.doctor import checks
+from rtmalloc.doctor.examination import examine
+from rtmalloc.doctor.finding import PROBLEM, as_json, as_text
 from rtmalloc.interpreter.options import options
 from rtmalloc.observe import stats_reader
 from rtmalloc.observe.stats import Stats
@@ -15,9 +16,9 @@ from rtmalloc.observe.stats import Stats
 
 def _doctor(arguments: argparse.Namespace) -> int:
     """Print what the checks find; 1 when something does not work."""
-    findings = checks.examine()
-    print(checks.as_json(findings) if arguments.json else checks.as_text(findings))
-    return int(any(finding.level == checks.PROBLEM for finding in findings))
+    findings = examine()
+    print(as_json(findings) if arguments.json else as_text(findings))
+    return int(any(finding.level == PROBLEM for finding in findings))
 
 
 def _options(arguments: argparse.Namespace) -> int:

@@ -268,6 +268,27 @@ def test_verify() -> None:
     assert answer(run_code(VERIFY, "launcher", env={"PYTHONMALLOC": "pymalloc"})) == ["mem", "obj"]
 
 
+ASKS = (
+    "import json, {0}, rtmalloc; v = rtmalloc.verify(); "
+    "print(json.dumps([v.entries['{0}'], v.complete, list(v.advice)]))"
+)
+
+
+def test_verify_asks_pyarrow() -> None:
+    pytest.importorskip("pyarrow")
+    arrives, complete, (advice,) = answer(run_code(ASKS.format("pyarrow"), "launcher"))
+    assert not arrives and not complete and "ARROW_DEFAULT_MEMORY_POOL=system" in advice
+    # And what the line says is so.
+    env = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+    assert answer(run_code(ASKS.format("pyarrow"), "launcher", env=env)) == [True, True, []]
+
+
+def test_verify_asks_polars() -> None:
+    pytest.importorskip("polars")
+    arrives, complete, (advice,) = answer(run_code(ASKS.format("polars"), "launcher"))
+    assert not arrives and not complete and advice.startswith("polars has an allocator compiled in")
+
+
 def test_start_is_quick() -> None:
     code = (
         "import time; start = time.perf_counter()\n"
