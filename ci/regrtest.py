@@ -97,8 +97,18 @@ class Suite:
         """The tests of a file that fail; the file's own name when it ends in another way (a crash, a time-out)."""
         report = self.folder / f"{test}.xml"
         report.unlink(missing_ok=True)
-        where = ["--testdir", self.made] if self.is_ours(test) else []
-        command = [self.python, "-m", "test", "-j1", "--timeout", str(self.seconds), "--junit-xml", report, *where]
+        where: list[str | Path] = ["--testdir", self.made] if self.is_ours(test) else []
+        command: list[str | Path] = [
+            self.python,
+            "-m",
+            "test",
+            "-j1",
+            "--timeout",
+            str(self.seconds),
+            "--junit-xml",
+            report,
+            *where,
+        ]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             finished = subprocess.run(
                 [*command, test],

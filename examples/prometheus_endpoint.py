@@ -13,6 +13,6 @@ import rtmalloc.prometheus
 
 registry = CollectorRegistry()
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    multiprocess.MultiProcessCollector(registry)
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
 rtmalloc.prometheus.register(registry)
 app = make_wsgi_app(registry)

@@ -54,7 +54,7 @@ def test_a_route_that_did_not_happen_is_a_failed_cell(
     make_plan: Callable[..., Plan], allocators: dict[str, Allocator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan("instances", {"live": "100"})
-    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment=()))  # type: ignore[index]
+    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment=()))
     entry = run(plan, Contender("malloc/glibc", allocators["glibc"], "malloc"))
     assert entry["status"] == "failed" and "route malloc: Python's objects were served by" in str(entry["reason"])
 

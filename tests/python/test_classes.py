@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,14 +74,14 @@ def test_compile_what_is_not_there(tmp_path: Path) -> None:
 # ---- rtmalloc run --config
 
 
-def run_config(table: str | Path, *command: str, **how: object) -> object:
-    return answer(run_rtmalloc("run", "--config", table, "--", *(command or (sys.executable, "-c", SHOW)), **how))  # type: ignore[arg-type]
+def run_config(table: str | Path, *command: str, cwd: Path | None = None) -> Any:
+    return answer(run_rtmalloc("run", "--config", table, "--", *(command or (sys.executable, "-c", SHOW)), cwd=cwd))
 
 
 def test_run_compiles_and_keeps_the_table(table: Path, tmp_path: Path) -> None:
     # A program that changes its directory, and a child that starts later, read it too.
     shell = ("sh", "-c", f"cd /; {sys.executable} -c '{SHOW}'")
-    name, sizes = run_config("table.toml", *shell, cwd=tmp_path)  # type: ignore[misc]
+    name, sizes = run_config("table.toml", *shell, cwd=tmp_path)
     assert sizes == [16, 32, 64, 1008, 4096]
     kept = Path(name)
     assert kept.parent == tmp_path / "cache" / "rtmalloc" and kept.name.startswith("table-")
@@ -155,7 +156,7 @@ def test_a_name_that_the_variable_cannot_hold(table: Path, tmp_path: Path) -> No
     odd = tmp_path / "a, b.toml"
     odd.write_text(TABLE)
     assert "," not in table_cache.compiled_path(str(odd)).rpartition("/")[2]
-    assert run_config(odd)[1] == [16, 32, 64, 1008, 4096]  # type: ignore[index]
+    assert run_config(odd)[1] == [16, 32, 64, 1008, 4096]
 
 
 def test_another_user_reads_it(table: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
+import sysconfig
 import types
 from pathlib import Path
 
@@ -129,7 +131,7 @@ def test_loader(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.check_c_library().text.startswith("glibc")
-    monkeypatch.setattr(machine.sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "x86_64-linux-musl")
     assert machine.check_c_library().level == NOTE
 
 
@@ -170,9 +172,9 @@ def test_huge_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str,
 
 
 def test_page_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.os, "sysconf", lambda name: 4096)
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096)
     assert machine.check_page_size().text == "4 KiB"
-    monkeypatch.setattr(machine.os, "sysconf", lambda name: 65536)
+    monkeypatch.setattr(os, "sysconf", lambda name: 65536)
     assert machine.check_page_size().level == NOTE
 
 
