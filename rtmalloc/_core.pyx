@@ -28,14 +28,14 @@ from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_prelo
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
 from rtmalloc.core.spans.central cimport CLASSES_MOST
 from rtmalloc.core.calls.entry cimport *
-from rtmalloc.core.calls.fork cimport fork_register
+from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: entry.pxd calls it by its C name
 from rtmalloc.core.heaps.heap cimport BINS_OFFSET, Bin, Heap
 from rtmalloc.core.calls.hooks cimport (
     DOMAINS_ALL, DOMAIN_RAW, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
 )
 from rtmalloc.core.base.options cimport (
-    OPTION_UNKNOWN, RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT, rt_option_presets,
+    RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT, rt_option_presets,
     rt_option_specs,
 )
 from rtmalloc.core.pages.pagemap cimport BIN_BYTES

@@ -48,11 +48,11 @@ cdef inline void table_install(const uint32_t* words) noexcept nogil:
     # Make the classes at `words`, in which there is no problem, those of this process.
     global rt_class_count, rt_class_largest
     cdef uint32_t granule, c
-    rt_class_count = words[3] + 1
+    rt_class_count = words[3] + 1  # no-cython-lint: not a shadow of the global, but the global
     for c in range(1, RT_CLASSES_MOST):
         rt_class_size[c] = words[RT_TABLE_HEAD + 2 * c - 2] if c < rt_class_count else 0
         rt_class_slices[c] = <uint8_t>words[RT_TABLE_HEAD + 2 * c - 1] if c < rt_class_count else 0
-    rt_class_largest = rt_class_size[rt_class_count - 1]
+    rt_class_largest = rt_class_size[rt_class_count - 1]  # no-cython-lint
     c = 1
     for granule in range(RT_MAX_SMALL // 16 + 1):
         c += c < rt_class_count and granule * 16 > rt_class_size[c]

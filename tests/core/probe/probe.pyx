@@ -25,7 +25,7 @@ from rtmalloc.core.spans.span cimport (
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
 from rtmalloc.core.spans.store cimport Store
-from rtmalloc.core.spans.transfer_cache cimport TransferCache, transfer_drain, transfer_give, transfer_take
+from rtmalloc.core.spans.transfer_cache cimport transfer_drain, transfer_give, transfer_take
 
 cdef extern from "base/config.h":
     enum:
