@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.python.programs import ALL, ARRIVING, answer, run_code, succeed
+from tests.python.programs import ALL, ARRIVING, answer, needs_objects, run_code, succeed
 
 # Work that allocates in every domain, grows blocks that were there before, frees in another order, and collects.
 WORK = """
@@ -54,6 +54,7 @@ def test_other_sets_are_no_choice(domains: str) -> None:
     assert succeed(run_code(code)).startswith('domains is "auto", {"raw"} or {"raw", "mem", "obj"}, not ')
 
 
+@needs_objects
 def test_twice_is_once() -> None:
     code = "import rtmalloc; a = rtmalloc.install(); b = rtmalloc.install(); assert a == b, (a, b); print(a)"
     assert "route='install', domains={mem, obj, raw}" in succeed(run_code(code))
@@ -165,6 +166,7 @@ def test_launcher_with_tracemalloc_from_the_start() -> None:
 # ---- debug hooks and PYTHONMALLOC
 
 
+@needs_objects
 @pytest.mark.parametrize(
     "how",
     [{"flags": ["-X", "dev"]}, {"env": {"PYTHONMALLOC": "debug"}}, {"env": {"PYTHONMALLOC": "malloc_debug"}}],
@@ -180,6 +182,7 @@ def test_force_does_not_overrule_debug_hooks() -> None:
     assert succeed(run_code(code, flags=["-X", "dev"])) == "refused\n"
 
 
+@needs_objects
 @pytest.mark.parametrize("choice", ["malloc", "pymalloc", "mimalloc"])
 def test_install_over_another_choice(choice: str) -> None:
     if choice == "mimalloc" and sys.version_info < (3, 13):
@@ -187,6 +190,7 @@ def test_install_over_another_choice(choice: str) -> None:
     assert answer(run_code(WORK + ARRIVING, "install", env={"PYTHONMALLOC": choice})) == ALL
 
 
+@needs_objects
 @pytest.mark.parametrize("choice", ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"])
 def test_the_users_choice_wins_under_the_launcher(choice: str) -> None:
     arrives = answer(run_code(WORK + ARRIVING, "launcher", env={"PYTHONMALLOC": choice}))
@@ -198,6 +202,7 @@ def test_dev_mode_wins_under_the_launcher() -> None:
     assert answer(run_code(WORK + ARRIVING, "launcher", flags=["-X", "dev"])) == ["raw"]
 
 
+@needs_objects
 def test_install_cannot_overrule_it_there() -> None:
     sentence = refused("", route="launcher", env={"PYTHONMALLOC": "pymalloc"})
     assert sentence.startswith("another allocator was chosen over rtmalloc when this interpreter started")
@@ -259,6 +264,7 @@ VERIFY = "import rtmalloc, json; print(json.dumps(rtmalloc.verify().missing))"
 OF_C = ["malloc", "calloc", "realloc", "posix_memalign"]
 
 
+@needs_objects
 def test_verify() -> None:
     assert answer(run_code(VERIFY, "launcher")) == []
     assert answer(run_code(VERIFY, "install")) == OF_C

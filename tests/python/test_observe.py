@@ -10,11 +10,12 @@ import pytest
 
 import rtmalloc
 from rtmalloc.settings import options_parse
-from tests.python.programs import answer, run_code, run_rtmalloc, succeed
+from tests.python.programs import answer, needs_objects, run_code, run_rtmalloc, succeed
 
 # ---- stats
 
 
+@needs_objects
 @pytest.mark.parametrize("route", ["install", "launcher"])
 def test_numbers_follow_what_the_program_holds(route: str) -> None:
     code = """
@@ -40,6 +41,7 @@ print(json.dumps([before, held, megabytes()]))
     assert after[0] <= before[0] + 4
 
 
+@needs_objects
 @pytest.mark.parametrize("route", ["install", "launcher"])
 def test_memory_comes_back_to_a_silent_process(route: str) -> None:
     # Nothing calls the allocator: only the background thread can do it, and both routes ask for it.
@@ -58,6 +60,7 @@ print([full, resident()])
     assert later < 30
 
 
+@needs_objects
 def test_every_number_has_a_sensible_value() -> None:
     code = """
 import dataclasses, json, rtmalloc
@@ -111,6 +114,7 @@ while rtmalloc.stats().threads != many - 3: assert time.monotonic() < deadline, 
     succeed(run_code(code, "install"))
 
 
+@needs_objects
 def test_each_threads_own_numbers() -> None:
     code = """
 import json, threading, time, rtmalloc
