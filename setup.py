@@ -23,6 +23,7 @@ from types import ModuleType
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CORE = ROOT / "rtmalloc" / "core"
@@ -119,6 +120,15 @@ class BuildTwice(build_ext):  # type: ignore[misc]  # Cython and setuptools have
         return [*super().get_outputs(), str(Path(self.build_lib) / "rtmalloc" / "lib" / "librtmalloc.so")]
 
 
+class WithStartup(build_py):  # type: ignore[misc]
+    """``build_py`` that puts ``rtmalloc.pth`` beside the package, where an interpreter looks for it."""
+
+    def run(self) -> None:
+        """Copy the packages, then the file."""
+        super().run()
+        self.copy_file(str(ROOT / "rtmalloc.pth"), self.build_lib)
+
+
 class ConsoleScript(Distribution().get_command_class("build_scripts")):  # type: ignore[misc]
     """``build_scripts`` that tells the console script its interpreter: the name of binary and library folder."""
 
@@ -174,9 +184,11 @@ if __name__ == "__main__":  # ci/variants.py imports the flags
     size_table_write()
     declared_write()
     setup(
+        # An editable install of the checkout leaves them to `make build`, which compiles in place.
         ext_modules=cythonize(  # type: ignore[no-untyped-call]
-            extensions(),
+            [] if os.environ.get("RTMALLOC_NO_EXTENSIONS") else extensions(),
             language_level=3,
+            build_dir=os.environ.get("RTMALLOC_C_DIR"),
             emit_linenums=bool(os.environ.get("RTMALLOC_LINE_DIRECTIVES")),
             annotate=bool(os.environ.get("RTMALLOC_ANNOTATE")),
             compiler_directives={
@@ -186,6 +198,6 @@ if __name__ == "__main__":  # ci/variants.py imports the flags
                 "initializedcheck": False,
             },
         ),
-        cmdclass={"build_ext": BuildTwice, "build_scripts": ConsoleScript},
-    scripts=["console/rtmalloc"],
+        cmdclass={"build_ext": BuildTwice, "build_py": WithStartup, "build_scripts": ConsoleScript},
+        scripts=["console/rtmalloc"],
     )

@@ -152,12 +152,13 @@ def measure(setting: Setting, script: Path, name: str, route: str, number: int) 
     fresh = setting.out / "fresh.json"
     fresh.unlink(missing_ok=True)
     variables = ["--inherit-environ", f"LD_PRELOAD,RTMALLOC_OPTIONS,{SWITCH},{CLOCK}"]
-    command = [setting.python, script, *ARGUMENTS.get(name, (name, []))[1], *how, *variables, "--quiet", "-o", fresh]
+    arguments = ARGUMENTS.get(name, (name, []))[1]
+    command: list[str | Path] = [setting.python, script, *arguments, *how, *variables, "--quiet", "-o", fresh]
     finished = subprocess.run(
         command, env=setting.environment(route), cwd=script.parent, capture_output=True, text=True, check=False
     )
     if finished.returncode:
-        return (finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"])[-1]
+        return str((finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"])[-1])
     fresh.replace(setting.file(name, route, number))
     return None
 

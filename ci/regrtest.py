@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rtmalloc import _launch  # noqa: E402  # from the checkout
+from rtmalloc.launcher import launch  # noqa: E402  # from the checkout
 from tests.python.interpreters import interpreters  # noqa: E402
 
 TESTS = """
@@ -62,10 +62,10 @@ if __name__ == "__main__":
 
 def environment(library: bool, folder: Path) -> dict[str, str]:
     """The variables for a run: with the library those that the launcher sets, without it none of ours."""
-    ours = ("LD_PRELOAD", "PYTHONMALLOC", "PYTHONPATH", "RTMALLOC", _launch.MARKER, "RTMALLOC_OPTIONS")
+    ours = ("LD_PRELOAD", "PYTHONMALLOC", "PYTHONPATH", "RTMALLOC", launch.MARKER, "RTMALLOC_OPTIONS")
     env = {name: value for name, value in os.environ.items() if name not in ours}
     env["TMPDIR"] = str(folder)
-    return _launch.environment(env) if library else env
+    return launch.environment(env) if library else env
 
 
 class Suite:
@@ -97,8 +97,18 @@ class Suite:
         """The tests of a file that fail; the file's own name when it ends in another way (a crash, a time-out)."""
         report = self.folder / f"{test}.xml"
         report.unlink(missing_ok=True)
-        where = ["--testdir", self.made] if self.is_ours(test) else []
-        command = [self.python, "-m", "test", "-j1", "--timeout", str(self.seconds), "--junit-xml", report, *where]
+        where: list[str | Path] = ["--testdir", self.made] if self.is_ours(test) else []
+        command: list[str | Path] = [
+            self.python,
+            "-m",
+            "test",
+            "-j1",
+            "--timeout",
+            str(self.seconds),
+            "--junit-xml",
+            report,
+            *where,
+        ]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             finished = subprocess.run(
                 [*command, test],

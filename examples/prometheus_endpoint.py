@@ -1,20 +1,18 @@
-"""A service that shows rtmalloc's numbers to Prometheus: python -m rtmalloc examples/prometheus_endpoint.py 9100"""
+"""An endpoint that shows rtmalloc's numbers, and all others, to Prometheus, with any number of workers:
+
+PROMETHEUS_MULTIPROC_DIR=/tmp/metrics rtmalloc run -- gunicorn --workers 4 --chdir examples prometheus_endpoint:app
+"""
 
 from __future__ import annotations
 
-import sys
+import os
 
-import prometheus_client
+from prometheus_client import CollectorRegistry, make_wsgi_app, multiprocess
 
 import rtmalloc.prometheus
 
-
-def main() -> None:
-    """Serve /metrics on the given port of the loopback address until interrupted."""
-    rtmalloc.prometheus.register()
-    _, thread = prometheus_client.start_http_server(int(sys.argv[1]), addr="127.0.0.1")
-    thread.join()
-
-
-if __name__ == "__main__":
-    main()
+registry = CollectorRegistry()
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+rtmalloc.prometheus.register(registry)
+app = make_wsgi_app(registry)

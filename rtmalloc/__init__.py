@@ -8,38 +8,33 @@ interpreter over to it. :func:`status` and :func:`verify` tell whether it is act
 from __future__ import annotations
 
 from rtmalloc import _supported  # noqa: F401  # first: it ends the import with a sentence where nothing else can work
-from rtmalloc._install import InstallError, Status, disable, enable, install, status
-from rtmalloc._library import library_path
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
-    from rtmalloc._options import Option, configure, options
-    from rtmalloc._pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
-    from rtmalloc._stats import ClassStats, Stats, ThreadStats, bytes_allocated, stats, trim
-    from rtmalloc._stats_file import StatsFileError, stats_file
-    from rtmalloc._verify import Verification, verify
+    from rtmalloc.interpreter.install import InstallError, Status, disable, enable, install, status
+    from rtmalloc.interpreter.options import Option, configure, options
+    from rtmalloc.interpreter.pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
+    from rtmalloc.interpreter.verify import Verification, verify
+    from rtmalloc.observe.stats import ClassStats, Stats, ThreadStats, bytes_allocated, stats, trim
+    from rtmalloc.observe.stats_file import stats_file
+    from rtmalloc.observe.stats_reader import StatsFileError
+    from rtmalloc.settings import library_path
 
 __version__ = "0.1.0"
 
-# What needs dataclasses, json or ctypes comes with its first use: importing rtmalloc and install() stay under 5 ms.
-_LATER = {
-    "ClassStats": "_stats",
-    "Option": "_options",
-    "PressureCallback": "_pressure",
-    "Stats": "_stats",
-    "StatsFileError": "_stats_file",
-    "ThreadStats": "_stats",
-    "Verification": "_verify",
-    "announce_memory_pressure": "_pressure",
-    "bytes_allocated": "_stats",
-    "configure": "_options",
-    "on_memory_pressure": "_pressure",
-    "options": "_options",
-    "stats": "_stats",
-    "stats_file": "_stats_file",
-    "trim": "_stats",
-    "verify": "_verify",
+# A module comes with the first use of a name in it. The launcher needs none of them, and most import dataclasses, json
+# or ctypes: importing rtmalloc and install() stay under 5 ms.
+_MODULES = {
+    "interpreter.install": ("InstallError", "Status", "disable", "enable", "install", "status"),
+    "interpreter.options": ("Option", "configure", "options"),
+    "interpreter.pressure": ("PressureCallback", "announce_memory_pressure", "on_memory_pressure"),
+    "interpreter.verify": ("Verification", "verify"),
+    "observe.stats": ("ClassStats", "Stats", "ThreadStats", "bytes_allocated", "stats", "trim"),
+    "observe.stats_file": ("stats_file",),
+    "observe.stats_reader": ("StatsFileError",),
+    "settings": ("library_path",),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 _SUBMODULES = ("numpy", "profile", "prometheus")
 
@@ -72,17 +67,23 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Fetch a public name from the module that has it, once; the modules of _SUBMODULES too."""
-    if name not in _LATER and name not in _SUBMODULES:
+    if name not in _MODULE_OF and name not in _SUBMODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
     if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        return _module(name)
+    value = getattr(_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
 
+def _module(name: str) -> object:
+    """A module of this package. As importlib.import_module, which takes longer to import than all of this."""
+    import sys
+
+    __import__(f"{__name__}.{name}")
+    return sys.modules[f"{__name__}.{name}"]
+
+
 def __dir__() -> list[str]:
     """All public names, also those not fetched yet."""
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_MODULE_OF})

@@ -10,22 +10,24 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.argv[:2] = ["rtmalloc"]
 sys.path[0] = os.path.dirname(FOLDER)
-package = type(sys)("rtmalloc")
-package.__path__ = [FOLDER]
-sys.modules["rtmalloc"] = package
+for name, path in (("rtmalloc", FOLDER), ("rtmalloc.launcher", os.path.join(FOLDER, "launcher"))):
+    package = type(sys)(name)
+    package.__path__ = [path]
+    sys.modules[name] = package
 
-from rtmalloc import _launch  # noqa: E402
+from rtmalloc.launcher import launch  # noqa: E402
 
 try:
     if sys.argv[1:2] == ["run"]:
-        _launch.launch_from(sys.argv[2:])
+        launch.launch_from(sys.argv[2:])
     else:
-        _launch.launch_python(sys.argv[1:], ())
-except (_launch.LaunchError, OSError, ValueError) as error:
-    _launch.end_with(error)
+        launch.launch_python(sys.argv[1:], ())
+except (launch.LaunchError, OSError, ValueError) as error:
+    launch.end_with(error)
 
 # `run --help`, for instance: with the package as it is.
-del sys.modules["rtmalloc"]
+for name in ("rtmalloc", "rtmalloc.launcher"):
+    del sys.modules[name]
 from rtmalloc.cli import console  # noqa: E402
 
 console()

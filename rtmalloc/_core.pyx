@@ -2,7 +2,7 @@
 """The allocator core, as one translation unit, and its Python face. rtmalloc/core/README.md has the map of its layers."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from cpython.object cimport PyObject
 
@@ -47,6 +47,10 @@ cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 
+cdef extern from "calls/switch.h" nogil:
+    bint rt_switch_is_off() noexcept
+    void rt_switch_obey(char** argv) noexcept
+
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
     void PyMem_RawFree(void* p) noexcept nogil
@@ -72,8 +76,13 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
     if not rt_python_is_up():
+        if rt_switch_is_off():
+            rt_switch_obey(argv)
         rt_environment_leave(rt_file_of(&rt_api_own))
-    if allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]:
+    if (
+        allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
+        and not rt_switch_is_off()
+    ):
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)
 
 
@@ -300,6 +309,20 @@ def size_classes():
 def largest_small():
     """Bytes of the largest small class that this build has room for."""
     return RT_MAX_SMALL
+
+
+def slice_bytes():
+    """Bytes of a slice of this build."""
+    return RT_SLICE_BYTES
+
+
+def size_table_problem(bytes data):
+    """Why the allocator cannot use ``data``, the content of a compiled table; None when it can."""
+    cdef uint32_t words[RT_TABLE_WORDS + 1]
+    cdef size_t length = min(len(data), sizeof(words))
+    memcpy(words, <const char*>data, length)
+    cdef const char* problem = table_problem(words, <int64_t>length)
+    return None if problem == NULL else (<bytes>problem).decode()
 
 
 def profile_start(every):

@@ -7,8 +7,10 @@ import sys
 
 def _refuse(reason: str, cause: BaseException | None = None) -> None:
     """End the import with a sentence; on the command line, with that sentence alone and status 1."""
-    # runpy imports this package while sys.argv[0] is still "-m"; the console script sets its own name.
-    if sys.argv[:1] in (["-m"], ["rtmalloc"]):
+    # runpy imports this package while sys.argv[0] is still "-m"; the console script sets its own name. (A program that
+    # was started with another -m may read rtmalloc.pth, and must not end.)
+    words = getattr(sys, "orig_argv", ["rtmalloc"])
+    if sys.argv[:1] == ["rtmalloc"] or (sys.argv[:1] == ["-m"] and any(word.endswith("rtmalloc") for word in words)):
         raise SystemExit("rtmalloc: " + reason)
     raise ImportError("rtmalloc: " + reason) from cause
 

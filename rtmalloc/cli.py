@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from rtmalloc import _launch
+from rtmalloc.launcher import launch
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-COMMANDS = ("run", "env", "libpath", "doctor", "options", "profile", "stats")
-"""First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 
 def console() -> None:
@@ -34,18 +31,18 @@ def main(arguments: list[str] | None = None, *, flags: Sequence[str] | None = No
     """
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        if given and given[0] not in (*COMMANDS, "-h", "--help", "--version"):
-            _launch.launch_python(given, flags)
+        if given and given[0] not in (*launch.COMMANDS, "-h", "--help", "--version"):
+            launch.launch_python(given, flags)
         if given[:1] == ["run"]:
             # Without argparse, which takes as long as the rest. Comes back only for what argparse should answer.
-            _launch.launch_from(given[1:])
-        from rtmalloc import _commands
+            launch.launch_from(given[1:])
+        from rtmalloc.commands import parser
 
-        chosen = _commands.parser().parse_args(given)
+        chosen = parser.parser().parse(given)
         sys.exit(chosen.run(chosen))
     except BrokenPipeError:
         # `rtmalloc options | head`: the reader has what it wanted. Keep the interpreter's own last flush from failing.
         sys.stdout = None
         sys.exit(1)
-    except (_launch.LaunchError, OSError, ValueError) as error:
-        _launch.end_with(error)
+    except (launch.LaunchError, OSError, ValueError) as error:
+        launch.end_with(error)

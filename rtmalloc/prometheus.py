@@ -4,12 +4,15 @@
 >>> rtmalloc.prometheus.register()
 
 Then every scrape of the process carries ``rtmalloc_allocated_bytes``, ``rtmalloc_resident_bytes`` and the others.
-Processes that share one endpoint through prometheus_client's multiprocess mode are not covered: it knows no custom
-collectors.
+
+Where ``PROMETHEUS_MULTIPROC_DIR`` is set, as prometheus_client wants it for a server with many workers, each process
+that registers, and each of its forked children, writes its numbers to a file there. A scrape of any worker then carries
+the numbers of all that live, each with a label ``pid``; no hook is needed for workers that end.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 try:
@@ -19,8 +22,10 @@ try:
 except ImportError as error:
     raise ImportError("rtmalloc.prometheus needs prometheus_client: pip install 'rtmalloc[prometheus]'") from error
 
-from rtmalloc._install import status
-from rtmalloc._stats import stats
+from rtmalloc.interpreter.install import status
+from rtmalloc.observe.stats import Stats, stats
+from rtmalloc.observe.stats_file import is_writing, stats_file
+from rtmalloc.observe.stats_reader import worker_pattern, workers
 
 _GAUGES = {
     "allocated": "Bytes in blocks that the program or a thread's cache holds",
@@ -35,29 +40,50 @@ _GAUGES = {
 }
 """Fields of :class:`rtmalloc.Stats` that go up and down, in bytes."""
 
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's environment variable for servers with many workers."""
+
+WORKER_SECONDS = 5.0
+"""Between two writes of a worker: what another worker tells of it is at most so old."""
+
 
 class RtmallocCollector(Collector):
     """Takes one snapshot per scrape; see :func:`rtmalloc.stats` for what it costs."""
 
+    def __init__(self, directory: str = "") -> None:
+        self.directory = directory
+        """Where the workers of one service write their numbers; empty for this process alone."""
+
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
-        snapshot = stats()
+        """The metrics of this moment; of other workers those that they wrote last."""
         yield InfoMetricFamily("rtmalloc", "How rtmalloc serves this process", {"route": status().route})
+        found: dict[tuple[str, ...], Stats] = {}
+        if self.directory:
+            found = {(str(pid),): snapshot for pid, snapshot in workers(self.directory)}
+        found[(str(os.getpid()),) if self.directory else ()] = stats()
+        labels = ["pid"] if self.directory else []
         for name, text in _GAUGES.items():
-            yield GaugeMetricFamily(f"rtmalloc_{name}_bytes", text, getattr(snapshot, name))
-        yield GaugeMetricFamily("rtmalloc_threads", "Threads that have a heap", snapshot.threads)
-        yield CounterMetricFamily("rtmalloc_purged_bytes", "Bytes given back to the kernel", snapshot.purged)
-        held = GaugeMetricFamily("rtmalloc_class_blocks", "Blocks of a size class in use or cached", labels=["size"])
-        spans = GaugeMetricFamily("rtmalloc_class_spans", "Spans of a size class", labels=["size"])
-        for one in snapshot.classes:
-            held.add_metric([str(one.size)], one.blocks - one.free_blocks)
-            spans.add_metric([str(one.size)], one.spans)
-        yield held
-        yield spans
+            gauge = GaugeMetricFamily(f"rtmalloc_{name}_bytes", text, labels=labels)
+            for label, snapshot in found.items():
+                gauge.add_metric(label, getattr(snapshot, name))
+            yield gauge
+        threads = GaugeMetricFamily("rtmalloc_threads", "Threads that have a heap", labels=labels)
+        purged = CounterMetricFamily("rtmalloc_purged_bytes", "Bytes given back to the kernel", labels=labels)
+        held = GaugeMetricFamily(
+            "rtmalloc_class_blocks", "Blocks of a size class in use or cached", labels=[*labels, "size"]
+        )
+        spans = GaugeMetricFamily("rtmalloc_class_spans", "Spans of a size class", labels=[*labels, "size"])
+        for label, snapshot in found.items():
+            threads.add_metric(label, snapshot.threads)
+            purged.add_metric(label, snapshot.purged)
+            for one in snapshot.classes:
+                held.add_metric([*label, str(one.size)], one.blocks - one.free_blocks)
+                spans.add_metric([*label, str(one.size)], one.spans)
+        yield from (threads, purged, held, spans)
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> RtmallocCollector:
-    """Add rtmalloc's numbers to what is scraped.
+    """Add rtmalloc's numbers to what is scraped; of all workers, where ``PROMETHEUS_MULTIPROC_DIR`` is set.
 
     Args:
         registry: of prometheus_client; its default one unless given.
@@ -67,7 +93,12 @@ def register(registry: CollectorRegistry = REGISTRY) -> RtmallocCollector:
 
     Raises:
         ValueError: when it is registered there already.
+        OSError: when the directory of the workers cannot be written.
     """
-    collector = RtmallocCollector()
+    directory = os.environ.get(DIRECTORY, "")
+    if directory and not is_writing(worker_pattern(directory)):
+        os.makedirs(directory, exist_ok=True)
+        stats_file(worker_pattern(directory), every=WORKER_SECONDS)
+    collector = RtmallocCollector(directory)
     registry.register(collector)
     return collector

@@ -175,7 +175,7 @@ def run_on_cluster(
     try:
         from distributed import Client
     except ImportError as error:
-        raise HarnessError("--scheduler needs distributed: install this package with its extra `dask`") from error
+        raise HarnessError("--scheduler needs the extra: pip install './bench_harness[dask]'") from error
     try:
         client: Any = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore
     except (OSError, ValueError) as error:

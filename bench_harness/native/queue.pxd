@@ -68,8 +68,8 @@ cdef inline Queue* queues_new(Cell* cell, long count, long batches, long size, l
 
 cdef inline void queue_await(void** place) noexcept nogil:
     """Wait a moment for `*place` to be something; the caller looks again under the lock."""
-    cdef long i
-    for i in range(SPINS):
+    cdef long _i
+    for _i in range(SPINS):
         if pointer_read(place) != NULL:
             return
         spin_pause()

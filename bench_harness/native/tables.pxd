@@ -30,8 +30,8 @@ cdef inline void replace_random(Slots* s, long operations, const Sizes* sizes, R
     cdef Rng r = rng[0]     # a local copy stays in a register over the calls
     cdef uint32_t count = <uint32_t>s.count, victim
     cdef uint64_t bits
-    cdef long i
-    for i in range(operations):
+    cdef long _i
+    for _i in range(operations):
         bits = rng_next(&r)
         victim = scale(<uint32_t>bits, count)
         free(s.block[victim])

@@ -124,8 +124,8 @@ cdef inline void crew_start(Crew* crew) noexcept nogil:
 
 cdef inline void crew_join(Crew* crew) noexcept nogil:
     """Wait until every worker, or the last successor of its chain, has gone."""
-    cdef long i
-    for i in range(crew.threads):
+    cdef long i, _i
+    for _i in range(crew.threads):
         sem_wait(&crew.finished)
     for i in range(crew.threads):
         if crew.worker[i].has_previous:

@@ -43,12 +43,12 @@ cdef void work(Worker* w) noexcept nogil:
 
 
 cdef void body(Cell* cell) noexcept nogil:
-    cdef long before = resident_bytes(), i
+    cdef long before = resident_bytes(), _i
     sem_init(&turn, 0, 1)
     sem_init(&finished, 0, 0)       # `never` is zero from the start, and stays so
     heap_new(cell, &shared, kib << 10, &sizes)
     crew_start(crew_new(cell, idlers, burst))
-    for i in range(idlers):
+    for _i in range(idlers):
         sem_wait(&finished)
     metric(cell, b"idle_rss_per_thread_bytes", <double>(resident_bytes() - before) / <double>idlers)
     crew_run_tables(crew_with_tables(cell, work, LIVE))

@@ -31,9 +31,9 @@ cdef void work(Worker* w) noexcept nogil:
     cdef Rng rng = rng_seed(<uint64_t>w.crew.cell.seed, <uint64_t>w.number)
     cdef uint64_t bits
     cdef uint32_t victim
-    cdef long i
+    cdef long _i
     while working(w):
-        for i in range(BATCH):
+        for _i in range(BATCH):
             bits = rng_next(&rng)
             victim = scale(<uint32_t>bits, <uint32_t>count)
             if scale(<uint32_t>(bits >> 20), 100) < wander:

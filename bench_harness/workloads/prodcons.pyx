@@ -26,7 +26,7 @@ cdef void declare(Params* p) noexcept nogil:
 
 
 cdef void work(Worker* w) noexcept nogil:
-    cdef long turn = w.number // 2 if shape == PAIRS else w.number, i
+    cdef long turn = w.number // 2 if shape == PAIRS else w.number, _i
     cdef Queue* q = &queues[turn if shape == PAIRS else 0]
     cdef Rng rng = rng_seed(<uint64_t>w.crew.cell.seed, <uint64_t>w.number)
     if w.number >= producers if shape != PAIRS else w.number % 2 == 1:
@@ -37,7 +37,7 @@ cdef void work(Worker* w) noexcept nogil:
         if pause_ms > 0:        # what a producer sent must not stay with it while others have their turn
             sleep_until_ns(began + turn * pause_ms * 1_000_000)
             turn += producers
-        for i in range(burst if pause_ms > 0 else 1):
+        for _i in range(burst if pause_ms > 0 else 1):
             did(w, produce(q, batch, &sizes, &rng))
             if w.number == w.crew.threads - 1:      # alone, or the last of an odd number: it has no partner
                 consume(q)

@@ -5,7 +5,7 @@ from bench_harness.native.pipeline cimport consume, produce
 from bench_harness.native.queue cimport Queue, queue_close, queue_new
 from bench_harness.native.random cimport Rng, rng_seed
 from bench_harness.native.sizes cimport Sizes, declare_sizes
-from bench_harness.native.threads cimport Crew, Worker, crew_new, crew_run, did, working
+from bench_harness.native.threads cimport Worker, crew_new, crew_run, did, working
 
 cdef Sizes sizes
 cdef long batch, depth

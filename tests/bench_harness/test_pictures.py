@@ -77,7 +77,7 @@ def test_the_error_bars_are_the_intervals(sample: Results) -> None:
 
 def _luminance(colour: str) -> float:
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    return float(0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2)
 
 
 def test_contenders_can_be_told_apart_without_colour() -> None:

@@ -34,7 +34,7 @@ class Fake:
         self.plans.append(plan)
         label, threads, name, number = cell.key
         speed = self.speed(name, number)
-        common = {"label": label, "threads": threads, "machine": machine, "attempts": self.attempts}
+        common: dict[str, Any] = {"label": label, "threads": threads, "machine": machine, "attempts": self.attempts}
         if speed <= 0:
             return failed_cell(name, number, "killed by SIGSEGV", **common)
         return make_cell(name, number, speed, **common)

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ def test_equal_contenders_are_told_apart_no_more_often_than_stated() -> None:
         for _ in range(10):
             a, b = (dict(enumerate(np.exp(0.05 * generator.standard_t(2, 9)).tolist())) for _ in range(2))
             logs = [np.log(a[r] / b[r]) for r in a]
-            p = float(statistics.stats.wilcoxon(logs).pvalue)
+            p = float(scipy.stats.wilcoxon(logs).pvalue)
             table.append(Comparison(1.0, 1.0, 1.0, p, 9, p < statistics.ALPHA))
         false_tables += any(c is not None and c.significant for c in statistics.control_errors(table))
     assert false_tables / 400 <= statistics.ALPHA + 0.03  # three standard errors of 400 tables

@@ -137,7 +137,7 @@ WILD = {
 def wild(case: str, reason: str, flavour: Flavour, options: str = "", trim: bool = False) -> None:
     """Free or realloc a wild pointer: the process must end with one line that names it; with `trim` in the
     malloc_trim that follows, at the latest."""
-    command = [driver("limits", flavour), "wild", case, *(["trim"] if trim else [])]
+    command: list[str | Path] = [driver("limits", flavour), "wild", case, *(["trim"] if trim else [])]
     done = run(command, environment=environment_of(flavour, options))
     assert done.returncode == -signal.SIGABRT, f"{done.returncode}: {done.stdout}{done.stderr}"
     pointer = int(done.stdout.strip(), 16)

@@ -90,7 +90,7 @@ class Model:
                     at = text[segment * SEGMENT :][:SEGMENT].find("1" * count)
                     if at >= 0:
                         self.recent = segment
-                        return segment * SEGMENT + at
+                        return int(segment * SEGMENT + at)
         text = self.free_map(dirty_only=False)
         at = text.find("1" * count)
         if at >= 0:

@@ -9,7 +9,9 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -39,7 +41,13 @@ def counters(text: str) -> dict[str, int]:
 
 
 def weather(
-    mode: str, threads: int, operations: int, *, flavour: Flavour = PLAIN, options: str = "", **variables: str
+    mode: str,
+    threads: int,
+    operations: int,
+    *,
+    flavour: Flavour = PLAIN,
+    options: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, int], str]:
     """Run one mode of the driver over the variant; the counters at exit, and everything on stderr."""
     flavour = flavour.of(PERCPU)
@@ -117,7 +125,7 @@ def test_stress(mode: str, threads: int, operations: int) -> None:
 
 @pytest.mark.parametrize("mode", ["signals", "migrate", "forks"])
 def test_fallback(mode: str) -> None:
-    found, _ = weather(mode, 4, 20 if mode == "forks" else 2_000, **WITHOUT_RSEQ)
+    found, _ = weather(mode, 4, 20 if mode == "forks" else 2_000, variables=WITHOUT_RSEQ)
     assert (found["caches"], found["cpus"], found["cpu_aborts"]) == (2, 0, 0)
     assert found["heaps"] >= 4
 

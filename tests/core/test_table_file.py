@@ -1,128 +1,132 @@
-"""A table of size classes that a process reads when it starts: the loader agrees with size_table.py."""
+"""A table of size classes that a process reads when it starts: what it takes, what it refuses, what it makes of it."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmalloc.size_table import RULES, TableError, table_parse
+from rtmalloc import _core
+from rtmalloc.size_table import (
+    COMPILED_MAGIC,
+    COMPILED_VERSION,
+    LARGEST_SPAN_SLICES,
+    MAX_CLASSES,
+    MAX_SMALL_LIMIT,
+    SLICE_LEAST,
+    table_compile,
+    table_parse,
+    table_read,
+    words_checksum,
+)
 
 from .building import ASAN, PLAIN, PRELOAD, ROOT, driver, environment_of, run
-from .probing import probe_load
 
-DEFAULT = (ROOT / "rtmalloc.toml").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def probe() -> ModuleType:
-    return probe_load()
+SLICE = _core.slice_bytes()
+DEFAULT = table_compile(table_read(ROOT / "rtmalloc.toml"), SLICE)
+STAYS = "rtmalloc: the built-in table stays; config "
 
 
-def check_agreement(probe: ModuleType, text: str) -> None:
-    """The loader takes what size_table.py takes, and refuses the rest at the same line with the same rule."""
-    found = probe.table_of(text.encode())
-    try:
-        table = table_parse(text)
-    except TableError as error:
-        if error.rule in ("toml", "table"):
-            # A text that is no plain TOML is refused; which of its faults is named may differ.
-            assert isinstance(found[1], str), text
-        else:
-            assert found == (error.line, RULES[error.rule]), text
-    else:
-        assert found == (list(table.sizes), table.min_objects), text
+def words_of(data: bytes) -> list[int]:
+    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
 
 
-# ---- agreement
-
-NUMBERS = st.one_of(
-    st.sampled_from(
-        ["16", "32", "48", "256", "512", "4096", "32768", "65536", "0", "-16", "8", "1.5", "0.1112", "1", "0.5"]
-    ),
-    st.sampled_from(
-        ["true", "nan", '"16"', "'x'", "016", "1.", "", "+16", "0.0", "1.0", "-0.5", "999999999999999999999"]
-    ),
-    st.integers(-5, 70000).map(str),
-)
-KEYS = st.sampled_from(["linear_step", "linear_max", "per_doubling", "max_small", "min_objects", "max_waste", "other"])
-SIZES = st.one_of(
-    st.lists(NUMBERS, max_size=6),
-    st.sets(st.integers(2, 2048), max_size=130).map(lambda found: ["16", *(str(16 * n) for n in sorted(found))]),
-)
-LISTS = st.tuples(SIZES, st.sampled_from([", ", ",\n", ", # why\n  "]), st.sampled_from(["", ","])).map(
-    lambda parts: f"[{parts[1].join(parts[0])}{parts[2] if parts[0] else ''}]"
-)
-LINES = st.one_of(
-    st.tuples(KEYS, NUMBERS).map(" = ".join),
-    LISTS.map("sizes = ".__add__),
-    st.sampled_from(["", "# sizes = [1]", "  # linear_max = 3", "[spans]", "[limits]", "[ classes ] # c", "[other]"]),
-)
-SECTIONS = st.sampled_from(["[generate]", "[classes]", "[spans]", "[limits]", "[other]"])
+def file_of(words: list[int]) -> bytes:
+    return b"".join((word & 0xFFFFFFFF).to_bytes(4, "little") for word in words)
 
 
-@settings(max_examples=1500, deadline=None)
-@given(lines=st.lists(LINES, max_size=8), head=SECTIONS)
-def test_agrees_on_any_lines(probe: ModuleType, lines: list[str], head: str) -> None:
-    text = "\n".join([head, *lines])
-    check_agreement(probe, text)
+def sealed(words: list[int]) -> bytes:
+    """A file of these words and their checksum."""
+    return file_of([*words, words_checksum(word & 0xFFFFFFFF for word in words)])
 
 
-@settings(max_examples=1500, deadline=None)
-@given(data=st.data())
-def test_agrees_on_nearly_valid_tables(probe: ModuleType, data: st.DataObject) -> None:
-    explicit = data.draw(st.booleans())
-    lines = ["[classes]", "sizes = " + data.draw(LISTS)] if explicit else DEFAULT.splitlines()
-    for _ in range(data.draw(st.integers(0, 3))):
-        at = data.draw(st.integers(0, len(lines) - 1))
-        change = data.draw(st.sampled_from(["replace", "drop", "insert", "value"]))
-        if change == "drop" and len(lines) > 1:
-            del lines[at]
-        elif change == "value" and "=" in lines[at] and "[" not in lines[at]:
-            lines[at] = f"{lines[at].partition('=')[0]}= {data.draw(NUMBERS)}"
-        else:
-            lines[at : at + (change == "replace")] = [data.draw(LINES)]
-    text = "\n".join(lines) + "\n"
-    check_agreement(probe, text)
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    step=st.sampled_from([16, 32, 48]),
-    linear=st.integers(4, 15),
-    per=st.sampled_from([1, 2, 4, 8, 16]),
-    top=st.integers(4, 16),
-    objects=st.integers(1, 70),
-    waste=st.floats(0.01, 1).map(lambda f: f"{f:.6f}"),
-)
-def test_agrees_on_formulas(
-    probe: ModuleType, step: int, linear: int, per: int, top: int, objects: int, waste: str
-) -> None:
-    text = (
-        f"[generate]\nlinear_step = {step}\nlinear_max = {1 << linear}\nper_doubling = {per}\nmax_small = {1 << top}\n"
-        f"[spans]\nmin_objects = {objects}\n[limits]\nmax_waste = {waste}\n"
+def is_safe(data: bytes) -> bool:
+    """What memory safety hangs on, said once more in other words than the core's."""
+    words = words_of(data)
+    if len(data) % 4 or len(words) < 5 or words[:3] != [COMPILED_MAGIC, COMPILED_VERSION, SLICE]:
+        return False
+    classes = list(zip(words[4:-1:2], words[5:-1:2], strict=False))
+    sizes = [size for size, _ in classes]
+    return (
+        1 <= words[3] == len(classes) <= MAX_CLASSES
+        and len(words) == 5 + 2 * len(classes)
+        and words[-1] == words_checksum(words[:-1])
+        and sizes == sorted(set(sizes))
+        and all(0 < size <= MAX_SMALL_LIMIT and size % 16 == 0 for size in sizes)
+        and all(slices in (1, 2, 4, 8, 16, 32) for _, slices in classes)
+        and all(size <= slices * SLICE <= LARGEST_SPAN_SLICES * SLICE_LEAST for size, slices in classes)
     )
-    check_agreement(probe, text)
 
 
-@settings(max_examples=500, deadline=None)
-@given(text=st.text(max_size=300))
-def test_any_text_is_refused(probe: ModuleType, text: str) -> None:
-    assert isinstance(probe.table_of(text.encode())[1], str)
+# ---- what a file must be
+
+
+def test_the_format() -> None:
+    words = words_of(DEFAULT)
+    assert DEFAULT[:4] == b"RTCS" and words[1:4] == [1, SLICE, 72]
+    assert words[4:8] == [16, 2, 32, 2] and words[-3:-1] == [32768, 32] and len(words) == 4 + 2 * 72 + 1
+    assert _core.size_table_problem(DEFAULT) is None
+
+
+EXPLICIT = st.sets(st.integers(2, MAX_SMALL_LIMIT // 16), max_size=MAX_CLASSES - 1).map(
+    lambda found: [16, *(16 * n for n in sorted(found))]
+)
 
 
 @settings(max_examples=300, deadline=None)
+@given(sizes=EXPLICIT, objects=st.integers(1, 16))
+def test_every_table_that_keeps_the_rules_is_taken(sizes: list[int], objects: int) -> None:
+    table = table_parse(f"[classes]\nsizes = {sizes}\n[spans]\nmin_objects = {objects}\n")
+    data = table_compile(table, SLICE)
+    assert _core.size_table_problem(data) is None and is_safe(data)
+    assert "slices of another size" in str(_core.size_table_problem(table_compile(table, 2 * SLICE)))
+
+
+WORDS = st.one_of(
+    st.integers(0, 40).map(lambda n: 16 * n), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 4, 32, 64])
+)
+
+
+@settings(max_examples=1500, deadline=None)
 @given(data=st.data())
-def test_any_damage_is_survived(probe: ModuleType, data: st.DataObject) -> None:
-    damaged = bytearray(DEFAULT.encode())
-    for _ in range(data.draw(st.integers(1, 6))):
+def test_wrong_numbers_under_a_right_checksum(data: st.DataObject) -> None:
+    words = words_of(DEFAULT)[:-1]
+    for _ in range(data.draw(st.integers(0, 3))):
+        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(WORDS)
+    file = sealed(words[: data.draw(st.integers(4, len(words)))] if data.draw(st.booleans()) else words)
+    assert (_core.size_table_problem(file) is None) == is_safe(file)
+
+
+@settings(max_examples=500, deadline=None)
+@given(classes=st.lists(st.tuples(WORDS, WORDS), max_size=130), count=st.none() | WORDS)
+def test_any_numbers_under_a_right_checksum(classes: list[tuple[int, int]], count: int | None) -> None:
+    pairs = sorted(classes)
+    number = len(pairs) if count is None else count
+    file = sealed([COMPILED_MAGIC, COMPILED_VERSION, SLICE, number, *(word for pair in pairs for word in pair)])
+    assert (_core.size_table_problem(file) is None) == is_safe(file)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(data=st.data())
+def test_any_damage_is_seen(data: st.DataObject) -> None:
+    damaged = bytearray(DEFAULT)
+    for _ in range(data.draw(st.integers(0, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    probe.table_of(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+    file = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    if data.draw(st.booleans()):
+        file = bytes(damaged) + data.draw(st.binary(max_size=3000))
+    assert (_core.size_table_problem(file) is None) == (file == DEFAULT)
+
+
+@settings(max_examples=300, deadline=None)
+@given(file=st.binary(max_size=2000))
+def test_any_bytes_are_refused(file: bytes) -> None:
+    assert _core.size_table_problem(file) is not None
+    assert _core.size_table_problem(DEFAULT[:4] + file) is not None
 
 
 # ---- processes
@@ -131,8 +135,8 @@ SIZES_SMALL = [16, 32, 64, 128, 256, 512, 1008, 2048, 5008, 10000]
 
 
 def table_file(directory: Path, sizes: list[int]) -> Path:
-    path = directory / "table.toml"
-    path.write_text(f"[classes]\nsizes = [\n{''.join(f'    {n},{chr(10)}' for n in sizes)}]\n")
+    path = directory / "table.classes"
+    path.write_bytes(table_compile(table_parse(f"[classes]\nsizes = {sizes}\n"), SLICE))
     return path
 
 
@@ -145,8 +149,8 @@ print([libc.malloc_usable_size(libc.malloc(n)) for n in (1, 33, 513, 1009, 9999,
 """
 
 
-def usable(options: str) -> tuple[list[int], str]:
-    done = run([sys.executable, "-c", PROGRAM], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options})
+def usable(options: str, program: str = PROGRAM) -> tuple[list[int], str]:
+    done = run([sys.executable, "-c", program], environment={"LD_PRELOAD": str(PRELOAD), "RTMALLOC_OPTIONS": options})
     assert done.returncode == 0, done.stderr
     return [int(n) for n in re.findall(r"\d+", done.stdout)], done.stderr
 
@@ -158,34 +162,60 @@ def test_a_process_uses_the_table(tmp_path: Path) -> None:
     assert usable("")[0][:5] == [16, 48, 576, 1024, 10240]
 
 
+def refused(options: str) -> str:
+    """The one line with which a process refuses its table; it goes on with the built-in one."""
+    sizes, stderr = usable(options)
+    assert sizes[:5] == [16, 48, 576, 1024, 10240] and len(stderr.splitlines()) == 1, stderr
+    return stderr.rstrip("\n")
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("content", "said"),
     [
-        ("[classes]\nsizes = [\n 16,\n 32,\n 40]\n", f":5: {RULES['multiple']}"),
-        ("[classes]\nsizes = [16,\n 32,\n 32]\n", f":4: {RULES['ascending']}"),
-        (
-            "[classes]\nsizes = [16, 512]\n[limits]\nmax_waste = 0.1\n[spans]\nmin_objects = 5000\n",
-            f":6: {RULES['min_objects']}",
-        ),
-        ("classes = 3", f":1: {RULES['section']}"),
-        ("#" * 40000, "longer than 32 KiB"),
+        (b"[classes]\nsizes = [16, 32]\n", "no compiled table: run `rtmalloc classes compile` on it"),
+        (b"#" * 40000, "no compiled table: run `rtmalloc classes compile` on it"),
+        (b"", "no compiled table: run `rtmalloc classes compile` on it"),
+        (DEFAULT[:-4], "damaged or cut off: run `rtmalloc classes compile` again"),
+        (DEFAULT[:40] + b"\0" + DEFAULT[41:], "damaged or cut off: run `rtmalloc classes compile` again"),
+        (DEFAULT + b"\0", "damaged or cut off: run `rtmalloc classes compile` again"),
+        (sealed([COMPILED_MAGIC, 2, SLICE, 1, 16, 2]), "compiled by another version or for slices of another size"),
+        (sealed([COMPILED_MAGIC, 1, 4096, 1, 16, 2]), "compiled by another version or for slices of another size"),
+        (sealed([COMPILED_MAGIC, 1, SLICE, 2, 16, 2, 16, 2]), "a block's size or a span's length is none that"),
+        (sealed([COMPILED_MAGIC, 1, SLICE, 1, 16, 3]), "a block's size or a span's length is none that"),
     ],
-    ids=["multiple", "ascending", "objects", "toml", "long"],
+    ids=["toml", "long", "empty", "cut", "damaged", "longer", "version", "slices", "ascending", "span"],
 )
-def test_an_invalid_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "wrong.toml"
-    path.write_text(text)
-    sizes, stderr = usable(f"config={path}")
-    lines = stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("rtmalloc: config ") and said in lines[0], stderr
-    assert "wrong.toml" in lines[0] and lines[0].endswith("the built-in table stays")
-    assert sizes[:5] == [16, 48, 576, 1024, 10240]
+    path.write_bytes(content)
+    line = refused(f"config={path}")
+    assert line.startswith(STAYS) and f"wrong.toml: {said}" in line
+    # Python, which checks before a start, says the same.
+    assert said in str(_core.size_table_problem(content))
 
 
 def test_no_file(tmp_path: Path) -> None:
-    assert "cannot be read" in usable(f"config={tmp_path / 'none.toml'}")[1]
-    assert "cannot be read" in usable(f"config={tmp_path}")[1]
+    assert refused(f"config={tmp_path / 'none'}") == f"{STAYS}{tmp_path}/none: cannot be read"
+    assert "cannot be read" in refused(f"config={tmp_path}")
     assert "the path is too long" in usable("config=" + "x" * 2000)[1]
+    assert refused(f"config={'x' * 90}") == f"{STAYS}{'x' * 80}: cannot be read"
+
+
+EVERY_SIZE = PROGRAM.replace("(1, 33, 513, 1009, 9999, 10001, 20000, 32768, 40000)", "range(32769)")
+
+
+@settings(max_examples=12, deadline=None)
+@given(sizes=EXPLICIT)
+def test_every_size_gets_its_class(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
+    path = table_file(tmp_path_factory.mktemp("table"), sizes)
+    found, said = usable(f"config={path}", EVERY_SIZE)
+    assert said == ""
+    classes = iter(sizes)
+    size = next(classes)
+    for asked, got in enumerate(found):
+        while asked > size:
+            size = next(classes, 1 << 30)
+        assert got == size or (size == 1 << 30 and got >= asked and got % SLICE == 0), (asked, got)
 
 
 def test_children_inherit_it(tmp_path: Path) -> None:

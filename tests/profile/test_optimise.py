@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmalloc._optimise import KEEP, Demand, as_toml, demand, least_classes, optimise, waste
 from rtmalloc.profile import Profile, ProfileError, SmallBucket
+from rtmalloc.profile.optimise import KEEP, Demand, as_toml, demand, least_classes, optimise, waste
 from rtmalloc.size_table import TableError, table_parse
 
 STEPS = 11

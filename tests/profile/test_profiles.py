@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import rtmalloc
-from rtmalloc import _profile_report, profile
-from rtmalloc.profile import LargeBucket, Profile, ProfileError, SmallBucket, load, merge
+from rtmalloc import profile
+from rtmalloc.profile import LargeBucket, Profile, ProfileError, SmallBucket, load, merge, report
 from rtmalloc.size_table import table_read
 from tests.python.programs import run, run_code, run_rtmalloc, succeed
 
@@ -226,16 +226,16 @@ def test_report_without_rich(
     for name in ("rich", "rich.console", "rich.table"):
         monkeypatch.setitem(sys.modules, name, None)
     found = next(recorded.iterdir())
-    _profile_report.show(_profile_report.examine(load(found), [16, 8192, 32768], "a table", 16), 5)
+    report.show(report.examine(load(found), [16, 8192, 32768], "a table", 16), 5)
     out = capsys.readouterr().out
     assert re.search("the [23] classes that waste most", out) and "8192" in out
 
 
 def test_picture(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    report = _profile_report.examine(load(next(recorded.iterdir())), [16, 8192, 32768], "a table", 16)
+    found = report.examine(load(next(recorded.iterdir())), [16, 8192, 32768], "a table", 16)
     with pytest.raises(ProfileError, match=r"pip install 'rtmalloc\[plots\]'"):
-        _profile_report.draw(report, tmp_path / "x.png")
+        report.draw(found, tmp_path / "x.png")
     monkeypatch.undo()
     pytest.importorskip("matplotlib")
     succeed(run_rtmalloc("profile", "report", recorded, "--picture", tmp_path / "x.png"))
@@ -253,9 +253,10 @@ def test_optimise_and_use_it(recorded: Path, tmp_path: Path) -> None:
     after = json.loads(succeed(run_rtmalloc("profile", "report", recorded, "--json", "--table", table)))
     assert after["waste"] < 0.75 * before["waste"]
     code = "import rtmalloc; print(rtmalloc.status().table, [c.size for c in rtmalloc.stats().classes])"
-    told = succeed(run_rtmalloc("run", "--config", table, "--", sys.executable, "-c", code))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    told = succeed(run_rtmalloc("run", "--config", table, "--", sys.executable, "-c", code, env=env))
     used = json.loads(told.partition(" ")[2])
-    assert told.startswith(str(table)) and set(used) <= set(sizes)
+    assert told.startswith(f"{tmp_path}/cache/rtmalloc/best-") and set(used) <= set(sizes)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import rtmalloc
+from rtmalloc import _core
 
 # The package under test: the checkout's, or an installed one.
 SOURCE = Path(rtmalloc.__file__).resolve().parents[1]
@@ -83,4 +86,9 @@ def answer(finished: subprocess.CompletedProcess[str]) -> Any:
 ARRIVING = "import rtmalloc, json; print(json.dumps(sorted(rtmalloc.status().domains)))"
 """Prints the domains that arrive at rtmalloc."""
 
-ALL = ["mem", "obj", "raw"]
+ALL = ["raw"] if _core.is_free_threaded() else ["mem", "obj", "raw"]
+
+needs_objects = pytest.mark.skipif(
+    _core.is_free_threaded(), reason="on a free-threaded build Python's objects stay in the interpreter's own allocator"
+)
+"""For tests whose programs allocate by making objects, or choose another allocator for these."""

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tests.python.programs import answer, run, run_code
+from tests.python.programs import answer, needs_objects, run, run_code
+
+pytestmark = needs_objects
 
 # Every program begins with the thread running; its number is `tid`.
 START = """

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.python.programs import ALL, ARRIVING, answer, run_code, succeed
+from tests.python.programs import ALL, ARRIVING, answer, needs_objects, run_code, succeed
 
 # Work that allocates in every domain, grows blocks that were there before, frees in another order, and collects.
 WORK = """
@@ -54,6 +54,7 @@ def test_other_sets_are_no_choice(domains: str) -> None:
     assert succeed(run_code(code)).startswith('domains is "auto", {"raw"} or {"raw", "mem", "obj"}, not ')
 
 
+@needs_objects
 def test_twice_is_once() -> None:
     code = "import rtmalloc; a = rtmalloc.install(); b = rtmalloc.install(); assert a == b, (a, b); print(a)"
     assert "route='install', domains={mem, obj, raw}" in succeed(run_code(code))
@@ -83,12 +84,13 @@ def test_switch() -> None:
 
 
 def test_free_threaded_builds_get_raw_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtmalloc import _core, _install
+    from rtmalloc import _core
+    from rtmalloc.interpreter import install
 
     monkeypatch.setattr(_core, "is_free_threaded", lambda: True)
-    assert _install._domains_wanted("auto") == {"raw"}
-    with pytest.raises(_install.InstallError, match="walking its own allocator"):
-        _install._domains_wanted({"raw", "mem", "obj"})
+    assert install._domains_wanted("auto") == {"raw"}
+    with pytest.raises(install.InstallError, match="walking its own allocator"):
+        install._domains_wanted({"raw", "mem", "obj"})
 
 
 # ---- tracemalloc
@@ -105,6 +107,22 @@ def test_force_does_not_overrule_tracemalloc() -> None:
         "import rtmalloc, tracemalloc; tracemalloc.start()\n"
         "try: rtmalloc.install(force=True)\nexcept rtmalloc.InstallError: print('refused')"
     )
+    assert succeed(run_code(code)) == "refused\n"
+
+
+def test_not_strict_warns_and_leaves_everything_as_it_is() -> None:
+    code = (
+        "import json, rtmalloc, tracemalloc, warnings; tracemalloc.start()\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always'); status = rtmalloc.install(strict=False)\n"
+        "(one,) = caught\n"
+        "print(json.dumps([status.active, one.category.__name__, str(one.message)[:59], one.filename]))"
+    )
+    said = "rtmalloc is not installed: tracemalloc is tracing: when it s"[:59]
+    assert answer(run_code(code)) == [False, "RuntimeWarning", said, "<string>"]
+    assert answer(run_code("import rtmalloc; rtmalloc.install(strict=False); " + ARRIVING)) == ALL
+    # What is wrong in the call itself is no matter of the surroundings.
+    code = "import rtmalloc\ntry: rtmalloc.install('heap', strict=False)\nexcept ValueError: print('refused')"
     assert succeed(run_code(code)) == "refused\n"
 
 
@@ -148,6 +166,7 @@ def test_launcher_with_tracemalloc_from_the_start() -> None:
 # ---- debug hooks and PYTHONMALLOC
 
 
+@needs_objects
 @pytest.mark.parametrize(
     "how",
     [{"flags": ["-X", "dev"]}, {"env": {"PYTHONMALLOC": "debug"}}, {"env": {"PYTHONMALLOC": "malloc_debug"}}],
@@ -163,6 +182,7 @@ def test_force_does_not_overrule_debug_hooks() -> None:
     assert succeed(run_code(code, flags=["-X", "dev"])) == "refused\n"
 
 
+@needs_objects
 @pytest.mark.parametrize("choice", ["malloc", "pymalloc", "mimalloc"])
 def test_install_over_another_choice(choice: str) -> None:
     if choice == "mimalloc" and sys.version_info < (3, 13):
@@ -170,6 +190,7 @@ def test_install_over_another_choice(choice: str) -> None:
     assert answer(run_code(WORK + ARRIVING, "install", env={"PYTHONMALLOC": choice})) == ALL
 
 
+@needs_objects
 @pytest.mark.parametrize("choice", ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"])
 def test_the_users_choice_wins_under_the_launcher(choice: str) -> None:
     arrives = answer(run_code(WORK + ARRIVING, "launcher", env={"PYTHONMALLOC": choice}))
@@ -181,6 +202,7 @@ def test_dev_mode_wins_under_the_launcher() -> None:
     assert answer(run_code(WORK + ARRIVING, "launcher", flags=["-X", "dev"])) == ["raw"]
 
 
+@needs_objects
 def test_install_cannot_overrule_it_there() -> None:
     sentence = refused("", route="launcher", env={"PYTHONMALLOC": "pymalloc"})
     assert sentence.startswith("another allocator was chosen over rtmalloc when this interpreter started")
@@ -190,16 +212,17 @@ def test_install_cannot_overrule_it_there() -> None:
 
 
 def test_refused_over_another_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtmalloc import _core, _install
+    from rtmalloc import _core
+    from rtmalloc.interpreter import install
 
     monkeypatch.setattr(
         _core,
         "domain_allocators",
         lambda: ("/lib/libpython.so", [("/x/_memray.so", True), ("/lib/libpython.so", False)]),
     )
-    with pytest.raises(_install.InstallError, match=r"/x/_memray.so has hooked Python's allocators"):
-        _install._refuse_over_other_hooks(force=False)
-    _install._refuse_over_other_hooks(force=True)
+    with pytest.raises(install.InstallError, match=r"/x/_memray.so has hooked Python's allocators"):
+        install._refuse_over_other_hooks(force=False)
+    install._refuse_over_other_hooks(force=True)
 
 
 def test_who_serves_the_domains() -> None:
@@ -241,6 +264,7 @@ VERIFY = "import rtmalloc, json; print(json.dumps(rtmalloc.verify().missing))"
 OF_C = ["malloc", "calloc", "realloc", "posix_memalign"]
 
 
+@needs_objects
 def test_verify() -> None:
     assert answer(run_code(VERIFY, "launcher")) == []
     assert answer(run_code(VERIFY, "install")) == OF_C
@@ -248,6 +272,27 @@ def test_verify() -> None:
     assert answer(run_code(VERIFY)) == everything
     # pymalloc sends what is large to malloc.
     assert answer(run_code(VERIFY, "launcher", env={"PYTHONMALLOC": "pymalloc"})) == ["mem", "obj"]
+
+
+ASKS = (
+    "import json, {0}, rtmalloc; v = rtmalloc.verify(); "
+    "print(json.dumps([v.entries['{0}'], v.complete, list(v.advice)]))"
+)
+
+
+def test_verify_asks_pyarrow() -> None:
+    pytest.importorskip("pyarrow")
+    arrives, complete, (advice,) = answer(run_code(ASKS.format("pyarrow"), "launcher"))
+    assert not arrives and not complete and "ARROW_DEFAULT_MEMORY_POOL=system" in advice
+    # And what the line says is so.
+    env = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+    assert answer(run_code(ASKS.format("pyarrow"), "launcher", env=env)) == [True, True, []]
+
+
+def test_verify_asks_polars() -> None:
+    pytest.importorskip("polars")
+    arrives, complete, (advice,) = answer(run_code(ASKS.format("polars"), "launcher"))
+    assert not arrives and not complete and advice.startswith("polars has an allocator compiled in")
 
 
 def test_start_is_quick() -> None:

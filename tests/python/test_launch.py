@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmalloc import _launch
+from rtmalloc.launcher import launch
 from tests.python.programs import (
     ALL,
     ARRIVING,
@@ -86,7 +87,7 @@ def test_interpreter_options_after_us_are_the_programs() -> None:
 )
 def test_interpreter_flags(original: list[str], count: int, flags: list[str]) -> None:
     arguments = original[len(original) - count :] if count else []
-    assert _launch.interpreter_flags(original, arguments) == flags
+    assert launch.interpreter_flags(original, arguments) == flags
 
 
 def test_isolated_mode_needs_no_environment(script: Path) -> None:
@@ -125,8 +126,8 @@ def test_existing_preload_is_kept_behind_ours() -> None:
 
 def test_preload_value_names_us_once() -> None:
     ours = str(LIBRARY)
-    assert _launch.preload_value(None) == ours
-    assert _launch.preload_value(f"a.so {ours}:b.so") == f"{ours}:a.so:b.so"
+    assert launch.preload_value(None) == ours
+    assert launch.preload_value(f"a.so {ours}:b.so") == f"{ours}:a.so:b.so"
 
 
 def test_children_inherit() -> None:
@@ -139,18 +140,14 @@ def test_launching_the_launcher_is_no_loop() -> None:
 
 
 def test_loop_is_refused() -> None:
-    env = {_launch.MARKER: ""}
+    env = {launch.MARKER: ""}
     code = (
-        "import os, sys; from rtmalloc import _launch\n"
-        "os.environ[_launch.MARKER] = f'{os.getpid()}:5'\n"
-        "try: _launch.launch_python(['-c', '1'])\n"
-        "except _launch.LaunchError as error: print(error)"
+        "import os, sys; from rtmalloc.launcher import launch\n"
+        "os.environ[launch.MARKER] = f'{os.getpid()}:5'\n"
+        "try: launch.launch_python(['-c', '1'])\n"
+        "except launch.LaunchError as error: print(error)"
     )
     assert "would start itself for ever" in succeed(run([sys.executable, "-c", code], env))
-
-
-def test_switch_keeps_rtmalloc_out() -> None:
-    assert answer(run_code(ARRIVING, "launcher", env={"RTMALLOC": "0"})) == []
 
 
 def test_missing_script() -> None:
@@ -163,14 +160,14 @@ def test_missing_script() -> None:
 def test_wrong_option() -> None:
     finished = run_rtmalloc("-c", "print('started')", env={"RTMALLOC_OPTIONS": "no_such=1"})
     assert finished.returncode == 1
-    assert "\nrtmalloc: RTMALLOC_OPTIONS: there is no option 'no_such'" in finished.stderr
+    assert "\nrtmalloc: RTMALLOC_OPTIONS: there is no option 'no_such'; `rtmalloc options` lists" in finished.stderr
     assert not finished.stdout
 
 
 def test_missing_library() -> None:
     code = (
-        "import rtmalloc._library as library\n"
-        "library.__file__ = '/nowhere/_library.py'\n"
+        "import rtmalloc.settings as library\n"
+        "library.__file__ = '/nowhere/settings.py'\n"
         "import sys; from rtmalloc import cli\n"
         "cli.main(['-c', 'print(1)'])"
     )
@@ -182,9 +179,9 @@ def test_missing_library() -> None:
 
 
 def test_path_that_the_variable_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_launch, "library_file", lambda: "/a dir/librtmalloc.so")
-    with pytest.raises(_launch.LaunchError, match="cannot hold a path with a colon or a space"):
-        _launch.preload_value(None)
+    monkeypatch.setattr(launch, "library_file", lambda: "/a dir/librtmalloc.so")
+    with pytest.raises(launch.LaunchError, match="cannot hold a path with a colon or a space"):
+        launch.preload_value(None)
 
 
 def test_interpreter_too_old() -> None:
@@ -198,15 +195,46 @@ def test_interpreter_too_old() -> None:
 
 
 def test_no_extension_for_this_interpreter(tmp_path: Path) -> None:
-    package = tmp_path / "rtmalloc"
-    package.mkdir()
-    source = Path(_launch.__file__).parent
-    for file in source.glob("*.py"):
-        (package / file.name).symlink_to(file)
+    shutil.copytree(SOURCE / "rtmalloc", tmp_path / "rtmalloc", ignore=shutil.ignore_patterns("*.so", "core"))
     finished = run([sys.executable, "-m", "rtmalloc", "-c", "1"], {"PYTHONPATH": str(tmp_path)}, tmp_path)
     assert finished.returncode == 1
     assert finished.stderr.startswith("rtmalloc: has no extension module for CPython ")
     assert finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["uvicorn", "app:app"], "; a program is started by `rtmalloc run -- uvicorn app:app`"),
+        (["env_", "x"], "env_ is neither a file nor a command (did you mean 'env'?)"),
+        (["docter"], "docter is neither a file nor a command (did you mean 'doctor'?); `rtmalloc --help` lists"),
+        (["stat", "1"], "(did you mean 'stats'?); a program is started by `rtmalloc run -- stat 1`"),
+    ],
+)
+def test_what_was_probably_meant(arguments: list[str], said: str) -> None:
+    finished = run_rtmalloc(*arguments)
+    assert finished.returncode == 2 and said in finished.stderr and finished.stderr.count("\n") == 1, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stats"], "rtmalloc stats: error: the following arguments are required: pid"),
+        (["stats", "1", "--jsn"], "rtmalloc stats: error: unrecognized arguments: --jsn (did you mean '--json'?)"),
+        (["run", "--no-childen", "--", "true"], "rtmalloc run: error: unrecognized arguments: --no-childen"),
+        (["run", "--no-children"], "rtmalloc: run: which program?"),
+        (["run", "--profile", "x"], "rtmalloc run: error: which program?"),
+        (["profile", "optimize"], "(did you mean 'optimise'?)"),
+        (["env", "--format", "dokcer"], "(did you mean 'docker'?)"),
+        (["doctor", "extra"], "rtmalloc doctor: error: unrecognized arguments: extra"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_shows_the_command_s_own(arguments: list[str], said: str) -> None:
+    finished = run_rtmalloc(*arguments)
+    assert finished.returncode == 2 and said in finished.stderr, finished.stderr
+    usage = [line for line in finished.stderr.splitlines() if line.startswith("usage: ")]
+    assert not usage or usage[0].startswith(f"usage: rtmalloc {arguments[0]} ")
 
 
 def test_nothing_at_all_prints_the_usage() -> None:
@@ -265,9 +293,9 @@ def test_static_program_is_refused(tmp_path: Path) -> None:
     text.write_text("#!/bin/sh\n")
     for path in (static, dynamic, text):
         path.chmod(0o755)
-    assert "statically linked" in str(_launch.why_not_preloadable(str(static)))
-    assert _launch.why_not_preloadable(str(dynamic)) is None
-    assert _launch.why_not_preloadable(str(text)) is None
+    assert "statically linked" in str(launch.why_not_preloadable(str(static)))
+    assert launch.why_not_preloadable(str(dynamic)) is None
+    assert launch.why_not_preloadable(str(text)) is None
     assert "statically linked" in run_rtmalloc("run", "--", str(static)).stderr
 
 
@@ -276,37 +304,7 @@ def test_setuid_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text("#!/bin/sh\n")
     path.chmod(0o4755)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "setuid" in str(_launch.why_not_preloadable(str(path)))
-
-
-# ---- rtmalloc env
-
-
-def test_env_for_the_shell_keeps_what_is_there() -> None:
-    lines = succeed(run_rtmalloc("env", "--options", "dirty_decay_ms=1000"))
-    code = "import os, json; print(json.dumps([os.environ['LD_PRELOAD'], os.environ['RTMALLOC_OPTIONS']]))"
-    finished = run(["sh", "-c", f'{lines}\nexec "{sys.executable}" -c "{code}"'], {"LD_PRELOAD": "libm.so.6"})
-    assert answer(finished) == [f"{LIBRARY}:libm.so.6", "background_thread=1,dirty_decay_ms=1000"]
-
-
-@pytest.mark.parametrize(
-    ("format", "line"),
-    [
-        ("docker", f'ENV LD_PRELOAD="{LIBRARY}"'),
-        ("systemd", f'Environment="LD_PRELOAD={LIBRARY}"'),
-        ("gunicorn", f'LD_PRELOAD={LIBRARY} RTMALLOC_OPTIONS=background_thread=1 gunicorn "$@"'),
-        ("celery", f'LD_PRELOAD={LIBRARY} RTMALLOC_OPTIONS=background_thread=1 celery "$@"'),
-        ("dask", f'      LD_PRELOAD: "{LIBRARY}"'),
-    ],
-)
-def test_env_formats(format: str, line: str) -> None:
-    assert line in succeed(run_rtmalloc("env", "--format", format)).splitlines()
-
-
-def test_env_refuses_a_wrong_option() -> None:
-    finished = run_rtmalloc("env", "--options", "dirty_decay_ms=soon")
-    assert finished.returncode == 1
-    assert finished.stderr == "rtmalloc: RTMALLOC_OPTIONS: 'dirty_decay_ms=soon': the value is no whole number\n"
+    assert "setuid" in str(launch.why_not_preloadable(str(path)))
 
 
 def test_libpath() -> None:

@@ -1,25 +1,21 @@
-"""stats(), the statistics file, options, trim, and what a Prometheus server scrapes."""
+"""stats(), options and trim."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import rtmalloc
-from rtmalloc import _option_text, _stats_file
-from tests.python.programs import answer, clean_environment, run, run_code, run_rtmalloc, succeed
+from rtmalloc.settings import options_parse
+from tests.python.programs import answer, needs_objects, run_code, run_rtmalloc, succeed
 
 # ---- stats
 
 
+@needs_objects
 @pytest.mark.parametrize("route", ["install", "launcher"])
 def test_numbers_follow_what_the_program_holds(route: str) -> None:
     code = """
@@ -45,8 +41,10 @@ print(json.dumps([before, held, megabytes()]))
     assert after[0] <= before[0] + 4
 
 
-def test_memory_comes_back_to_a_silent_process() -> None:
-    # Nobody calls the allocator: only the background thread can do it, and the launcher has asked for it.
+@needs_objects
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_memory_comes_back_to_a_silent_process(route: str) -> None:
+    # Nothing calls the allocator: only the background thread can do it, and both routes ask for it.
     code = """
 import time
 def resident():
@@ -57,11 +55,12 @@ del kept
 time.sleep(3)
 print([full, resident()])
 """
-    full, later = answer(run_code(code, "launcher"))
+    full, later = answer(run_code(code, route))
     assert full > 60
     assert later < 30
 
 
+@needs_objects
 def test_every_number_has_a_sensible_value() -> None:
     code = """
 import dataclasses, json, rtmalloc
@@ -115,6 +114,7 @@ while rtmalloc.stats().threads != many - 3: assert time.monotonic() < deadline, 
     succeed(run_code(code, "install"))
 
 
+@needs_objects
 def test_each_threads_own_numbers() -> None:
     code = """
 import json, threading, time, rtmalloc
@@ -178,7 +178,8 @@ print(json.dumps([rtmalloc.options()[n].value for n in ('dirty_decay_ms', 'epoch
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"no_such": 1}, "there is no option 'no_such'; there are address_order, background_thread, "),
+        ({"no_such": 1}, "there is no option 'no_such'; rtmalloc.options() lists them"),
+        ({"dirty_decay": 0}, "there is no option 'dirty_decay' (did you mean 'dirty_decay_ms'?); "),
         ({"epoch_ms": 0}, "epoch_ms is a whole number from 1 to 60000 ms, not 0"),
         ({"epoch_ms": 1.5}, "epoch_ms is a whole number from 1 to 60000 ms, not 1.5"),
     ],
@@ -197,19 +198,26 @@ def test_the_variable_is_read_at_the_start() -> None:
         assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "61\n"
 
 
-def test_the_launcher_starts_the_background_thread_unless_told_otherwise() -> None:
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_the_background_thread_is_asked_for_unless_told_otherwise(route: str) -> None:
     code = "import rtmalloc; print(rtmalloc.options()['background_thread'].value)"
-    assert succeed(run_code(code, "launcher")) == "1\n"
-    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
-    assert succeed(run_code(code, "launcher", env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
+    assert succeed(run_code(code, route)) == "1\n"
+    assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
+    assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
+    assert succeed(run_code(code)) == "0\n"
+
+
+def test_installing_again_does_not_ask_again() -> None:
+    code = "rtmalloc.configure(background_thread=0); rtmalloc.install(); "
+    code += "print(rtmalloc.options()['background_thread'].value)"
     assert succeed(run_code(code, "install")) == "0\n"
 
 
 def test_parse_agrees_with_the_allocator() -> None:
-    assert _option_text.parse("") == {}
-    assert _option_text.parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
-    assert _option_text.parse("preset=classic,epoch_ms=5")["keep_empty"] == 1
-    assert _option_text.parse("preset=classic,keep_empty=0")["keep_empty"] == 0
+    assert options_parse("") == {}
+    assert options_parse("epoch_ms=5,,dirty_decay_ms=-1,") == {"epoch_ms": 5, "dirty_decay_ms": -1}
+    assert options_parse("preset=classic,epoch_ms=5")["keep_empty"] == 1
+    assert options_parse("preset=classic,keep_empty=0")["keep_empty"] == 0
     for text in (
         "preset=none",
         "preset",
@@ -222,7 +230,7 @@ def test_parse_agrees_with_the_allocator() -> None:
         "epoch_ms=5;x=1",
     ):
         with pytest.raises(ValueError):
-            _option_text.parse(text)
+            options_parse(text)
         assert "RTMALLOC_OPTIONS" in run_code("import rtmalloc", env={"RTMALLOC_OPTIONS": text}).stderr
 
 
@@ -235,138 +243,3 @@ def test_the_tuning_guide_has_todays_options() -> None:
     guide = Path(__file__).resolve().parents[2] / "docs" / "tuning.md"
     table = succeed(run_rtmalloc("options", "--markdown"))
     assert table in guide.read_text(), "paste the output of `python -m rtmalloc options --markdown` into docs/tuning.md"
-
-
-# ---- the statistics file
-
-
-def test_another_process_reads_the_file(tmp_path: Path) -> None:
-    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    code = (
-        "import rtmalloc, sys\nkept = [bytes(1000) for _ in range(10000)]\n"
-        "print(rtmalloc.stats_file(every=0.1), flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rtmalloc", "-c", code],
-        env=clean_environment(env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        path = Path(process.stdout.readline().strip())
-        assert path == tmp_path / "rtmalloc" / f"{process.pid}.json"
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        snapshot = json.loads(succeed(run_rtmalloc("stats", str(process.pid), "--json", env=env)))
-        assert snapshot["allocated"] > 10_000_000
-        assert "allocated" in succeed(run_rtmalloc("stats", str(process.pid), env=env))
-        first = path.stat().st_mtime_ns
-        deadline = time.monotonic() + 10
-        while path.stat().st_mtime_ns == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.communicate("", timeout=30)
-    assert process.returncode == 0
-
-
-def test_a_forked_child_writes_its_own(tmp_path: Path) -> None:
-    code = f"""
-import os, rtmalloc, time
-rtmalloc.stats_file({str(tmp_path)!r} + '/{{pid}}.json', every=0.1)
-pid = os.fork()
-if pid == 0:
-    time.sleep(1)
-    os._exit(0 if os.path.exists({str(tmp_path)!r} + f'/{{os.getpid()}}.json') else 1)
-assert os.waitpid(pid, 0)[1] == 0
-"""
-    succeed(run_code(code, "launcher"))
-
-
-def test_install_begins_the_file_when_the_environment_says_so(tmp_path: Path) -> None:
-    pattern = str(tmp_path / "s-{pid}.json")
-    succeed(run_code("", "install", env={"RTMALLOC_STATS_FILE": pattern}))
-    assert len(list(tmp_path.glob("s-*.json"))) == 1
-
-
-@pytest.mark.parametrize("every", [0, 0.05, 1e9, float("nan")])
-def test_interval_out_of_range(every: float) -> None:
-    with pytest.raises(ValueError, match=r"every is 0\.1 to 86400 seconds"):
-        rtmalloc.stats_file("/tmp/x", every=every)
-
-
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "rtmalloc"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(PermissionError, match="is not a directory of this user alone"):
-        rtmalloc.stats_file()
-    folder.rmdir()
-    folder.symlink_to("/tmp")
-    with pytest.raises(PermissionError):
-        rtmalloc.stats_file()
-
-
-def test_reading_a_process_that_writes_none(tmp_path: Path) -> None:
-    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    with subprocess.Popen(["sleep", "60"], env=clean_environment()) as plain:
-        finished = run_rtmalloc("stats", str(plain.pid), env=env)
-        plain.kill()
-    assert finished.returncode == 1
-    assert finished.stderr.startswith(f"rtmalloc: process {plain.pid} does not run on rtmalloc, and writes no ")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rtmalloc", "-c", "print(flush=True); import time; time.sleep(60)"],
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    finished = run_rtmalloc("stats", str(process.pid), env=env)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert "runs on the preload library, and writes no " in finished.stderr
-    finished = run_rtmalloc("stats", str(process.pid), env=env)
-    assert finished.stderr == f"rtmalloc: there is no process {process.pid}\n"
-
-
-def test_reading_what_is_no_statistics(tmp_path: Path) -> None:
-    file = tmp_path / "x.json"
-    file.write_text("{")
-    with pytest.raises(_stats_file.StatsFileError, match="cannot be read"):
-        _stats_file.read(os.getpid(), str(file))
-
-
-# ---- Prometheus
-
-
-def test_a_server_scrapes_us() -> None:
-    pytest.importorskip("prometheus_client", reason="rtmalloc[prometheus] is not installed")
-    code = """
-import json, urllib.request, rtmalloc.prometheus, prometheus_client
-registry = prometheus_client.CollectorRegistry()
-rtmalloc.prometheus.register(registry)
-server = prometheus_client.start_http_server(0, addr='127.0.0.1', registry=registry)
-kept = [bytes(100) for _ in range(50000)]
-text = urllib.request.urlopen(f'http://127.0.0.1:{server[0].server_port}/metrics').read().decode()
-print(json.dumps(text))
-"""
-    text = answer(run_code(code, "launcher"))
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert float(values["rtmalloc_allocated_bytes"]) > 5_000_000
-    assert float(values["rtmalloc_resident_bytes"]) > 5_000_000
-    assert float(values['rtmalloc_info{route="preload"}']) == 1
-    assert float(values["rtmalloc_purged_bytes_total"]) >= 0
-    assert float(values['rtmalloc_class_blocks{size="144"}']) >= 50000
-    assert "# TYPE rtmalloc_allocated_bytes gauge" in text
-
-
-def test_without_the_client_there_is_one_sentence() -> None:
-    code = (
-        "import sys; sys.modules['prometheus_client'] = None\n"
-        "try: import rtmalloc.prometheus\nexcept ImportError as error: print(error)"
-    )
-    assert succeed(run([sys.executable, "-c", code])) == (
-        "rtmalloc.prometheus needs prometheus_client: pip install 'rtmalloc[prometheus]'\n"
-    )

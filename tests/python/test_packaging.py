@@ -71,6 +71,35 @@ def test_wheel_contains_the_preload_library_and_the_types(built: tuple[Path, Pat
 
 
 @pytest.mark.slow
+def test_wheel_holds_rtmalloc_alone(built: tuple[Path, Path]) -> None:
+    names = zipfile.ZipFile(built[1]).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.startswith("rtmalloc-")} == {"rtmalloc", "rtmalloc.pth"}
+    metadata = zipfile.ZipFile(built[1]).read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert not [line for line in required if "extra ==" not in line], "it depends on nothing"
+
+
+@pytest.mark.slow
+def test_the_laboratory_is_a_distribution_of_its_own(built: tuple[Path, Path], tmp_path: Path) -> None:
+    source = built[0].parents[1] / "checkout" / "bench_harness"
+    wanted = {path.relative_to(source.parent).as_posix() for path in source.rglob("*") if path.suffix in DATA}
+    make = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    run(sys.executable, "-c", make, cwd=source)
+    (wheel,) = tmp_path.glob("bench_harness-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "unpacked")
+    assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"bench_harness"}
+    assert wanted - names == {"bench_harness/pyproject.toml", "bench_harness/setup.py"}
+    assert "usage: " in run(sys.executable, "-m", "bench_harness", "--help", cwd=tmp_path / "unpacked")
+
+
+DATA = (".py", ".pyx", ".pxd", ".h", ".c", ".json", ".toml")
+"""Suffixes of what the laboratory is made of."""
+
+
+@pytest.mark.slow
 def test_wheel_in_a_clean_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "clean", cwd=tmp_path)
     program = tmp_path / "clean" / "bin"

@@ -154,19 +154,19 @@ def test_refused_memory_calls_back(route: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_forked_child_waits_only_when_it_registers(route: str) -> None:
+def test_callbacks_from_before_a_fork_are_called_in_workers(route: str) -> None:
     code = START + (
         "mine, ours = [], threading.Event()\n"
         "rtmalloc.on_memory_pressure(lambda: mine.append(os.getpid()))\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    ok = len(os.listdir('/proc/self/task')) == 1 and not rtmalloc.status().pressure\n"
-        "    rtmalloc.announce_memory_pressure()\n"
-        "    ok = ok and not mine\n"
-        "    rtmalloc.on_memory_pressure(ours.set)\n"
-        "    rtmalloc.announce_memory_pressure()\n"
-        "    ok = ok and ours.wait(30) and mine == [os.getpid()]\n"
-        "    os._exit(0 if ok else 1)\n"
+        "    rtmalloc.announce_memory_pressure(); wait_for(lambda: mine == [os.getpid()])\n"
+        "    registration = rtmalloc.on_memory_pressure(ours.set)\n"
+        "    rtmalloc.announce_memory_pressure(); assert ours.wait(30)\n"
+        "    wait_for(lambda: len(mine) == 2); registration.remove()\n"
+        "    grandchild = os.fork()\n"
+        "    rtmalloc.announce_memory_pressure(); wait_for(lambda: mine[2:] == [os.getpid()])\n"
+        "    os._exit(0 if grandchild == 0 else os.waitpid(grandchild, 0)[1])\n"
         "status = os.waitpid(pid, 0)[1]\n"
         "assert not mine, 'the pipe is not shared with the child'\n"
         "rtmalloc.announce_memory_pressure(); wait_for(lambda: mine == [os.getpid()])\n"
@@ -289,7 +289,7 @@ def test_without_a_descriptor_there_is_an_error() -> None:
         "except OSError as error: print(json.dumps(str(error)))\n"
     )
     # Imported before: an import needs descriptors too.
-    code = code.replace("import resource;", "import resource, rtmalloc._pressure;")
+    code = code.replace("import resource;", "import resource, rtmalloc.interpreter.pressure;")
     assert answer(run_code(code, "install")) == "no pipe can be opened to wait for memory pressure"
 
 

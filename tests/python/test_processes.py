@@ -241,25 +241,3 @@ subprocess.run([sys.executable, '-c', {child!r}], check=True)
         [*rtmalloc, "--", sys.executable, "-c", child], env=clean_environment(), capture_output=True, text=True
     )
     assert answer(both) == ["preload", True]
-
-
-def test_run_with_a_table(tmp_path: Path) -> None:
-    table = tmp_path / "table.toml"
-    table.write_text("[classes]\nsizes = [16, 32, 64, 1008, 4096]\n")
-    code = "import rtmalloc; print(rtmalloc.status().table)"
-    command = [
-        sys.executable,
-        "-m",
-        "rtmalloc",
-        "run",
-        "--config",
-        "table.toml",
-        "--",
-        "sh",
-        "-c",
-        f"cd /; {sys.executable} -c '{code}'",
-    ]
-    assert succeed(run(command, cwd=tmp_path)).strip() == str(table)
-    table.write_text("[classes]\nsizes = [16, 40]\n")
-    failed = run(command, cwd=tmp_path)
-    assert failed.returncode == 1 and "table.toml:2: " in failed.stderr and len(failed.stderr.splitlines()) == 1

@@ -4,7 +4,7 @@
 Compiled by tests/core/probing.py against the checkout's own .pxd files, so what is tested is what is built in.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -255,17 +255,6 @@ cdef class SpanQueue:
 def class_sizes():
     """Block size and slices of each class, from class 1 on."""
     return [(rt_class_size[c], rt_class_slices[c]) for c in range(1, rt_class_count)]
-
-
-def table_of(bytes text):
-    """What the loader makes of a table file's text: (line, rule) of what is wrong, or (sizes, min_objects)."""
-    cdef int64_t sizes[RT_CLASSES_MOST]
-    cdef uint32_t count = 0
-    cdef int64_t min_objects = 0
-    cdef TableError error
-    if table_parse(text, len(text), sizes, &count, &min_objects, &error):
-        return [sizes[i] for i in range(count)], min_objects
-    return error.line, (<bytes>error.rule).decode()
 
 
 def class_for(size_t size): return class_of_size(size)

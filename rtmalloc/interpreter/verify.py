@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from dataclasses import dataclass
 
 from rtmalloc import _core
-from rtmalloc._install import DOMAIN_BITS, SMALL_BYTES
+from rtmalloc.interpreter.install import DOMAIN_BITS, SMALL_BYTES
+from rtmalloc.interpreter.packages import ADVICE, package_entries
 
 LARGE_BYTES = 200_000
 """Above every allocator's small classes (ours end at 32 KiB), below glibc's first mmap threshold times two."""
@@ -21,7 +21,8 @@ class Verification:
 
     entries: dict[str, bool]
     """``malloc``, ``calloc``, ``realloc``, ``posix_memalign`` of the C library; ``raw``, ``mem``, ``obj`` of Python,
-    each for a small and, as ``raw-large`` and so on, for a large block; ``numpy`` when it has been imported."""
+    each for a small and, as ``raw-large`` and so on, for a large block (on a free-threaded build ``raw`` alone, because
+    the others cannot be replaced there); ``numpy``, ``polars`` and ``pyarrow`` when they have been imported."""
 
     @property
     def complete(self) -> bool:
@@ -33,19 +34,24 @@ class Verification:
         """Names of those that do not."""
         return tuple(name for name, arrives in self.entries.items() if not arrives)
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """A line for each package among them: what sends its blocks to rtmalloc, or that nothing does."""
+        return tuple(ADVICE[name] for name in self.missing if name in ADVICE)
+
 
 def verify() -> Verification:
     """Find out which ways of asking for memory end at rtmalloc, by asking for a block in each and looking whose it is.
 
-    Under the launcher all entries are true; after :func:`rtmalloc.install` those of the C library are not.
+    Under the launcher all entries are true, but for packages that bring an allocator of their own; after
+    :func:`rtmalloc.install` those of the C library are not.
     """
     entries = c_library_entries()
     for suffix, size in (("", SMALL_BYTES), ("-large", LARGE_BYTES)):
         bits = _core.domains_arriving(size)
-        entries.update({name + suffix: bool(bits & bit) for name, bit in DOMAIN_BITS.items()})
-    if "numpy" in sys.modules:
-        entries["numpy"] = numpy_arrives()
-    return Verification(entries)
+        replaceable = {"raw": DOMAIN_BITS["raw"]} if _core.is_free_threaded() else DOMAIN_BITS
+        entries.update({name + suffix: bool(bits & bit) for name, bit in replaceable.items()})
+    return Verification({**entries, **package_entries()})
 
 
 def c_library_entries() -> dict[str, bool]:
@@ -69,9 +75,3 @@ def c_library_entries() -> dict[str, bool]:
     for block in blocks.values():
         c.free(block)
     return entries
-
-
-def numpy_arrives() -> bool:
-    """Whether the data of a new numpy array, made the way this program makes them, lies in a block of rtmalloc."""
-    array = sys.modules["numpy"].empty(_PROBE_BYTES)
-    return _core.owns(array.ctypes.data)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rtmalloc import _core, _optimise, _profile_report
-from rtmalloc.profile import Profile, ProfileError, load, merge
+from rtmalloc import _core
+from rtmalloc.profile import optimise, report
+from rtmalloc.profile.recording import Profile, ProfileError, load, merge
 from rtmalloc.size_table import MAX_CLASSES, table_parse, table_read
 
 
@@ -45,21 +46,21 @@ def _table_of(profile: Profile, name: str | None) -> tuple[Sequence[int], int, s
         table = table_read(Path(name))
         return table.sizes, table.min_objects, name
     if profile.classes:
-        return profile.classes, _optimise.MIN_OBJECTS, "the table it was recorded with"
-    return _core.size_classes()[0], _optimise.MIN_OBJECTS, "the built-in table"
+        return profile.classes, optimise.MIN_OBJECTS, "the table it was recorded with"
+    return _core.size_classes()[0], optimise.MIN_OBJECTS, "the built-in table"
 
 
 def _report(arguments: argparse.Namespace) -> int:
     """Show what a profile holds, and what a table wastes on it."""
     profile = read_all(arguments.files)
     sizes, min_objects, name = _table_of(profile, arguments.table)
-    report = _profile_report.examine(profile, sizes, name, min_objects)
+    found = report.examine(profile, sizes, name, min_objects)
     if arguments.json:
-        print(json.dumps(_profile_report.as_dict(report), indent=2))
+        print(json.dumps(report.as_dict(found), indent=2))
     else:
-        _profile_report.show(report, arguments.rows)
+        report.show(found, arguments.rows)
     if arguments.picture:
-        _profile_report.draw(report, Path(arguments.picture))
+        report.draw(found, Path(arguments.picture))
         print(f"{arguments.picture} written", file=sys.stderr)
     return 0
 
@@ -68,8 +69,8 @@ def _optimise_command(arguments: argparse.Namespace) -> int:
     """Write the table that wastes least on a profile."""
     profile = read_all(arguments.files)
     largest = arguments.largest or _core.largest_small()
-    wanted = _optimise.demand(profile, largest)
-    sizes = _optimise.optimise(
+    wanted = optimise.demand(profile, largest)
+    sizes = optimise.optimise(
         wanted,
         arguments.classes,
         arguments.max_waste,
@@ -78,10 +79,10 @@ def _optimise_command(arguments: argparse.Namespace) -> int:
         min_objects=arguments.min_objects,
     )
     before_sizes, before_objects, _ = _table_of(profile, arguments.against)
-    before = _optimise.waste(before_sizes, wanted, before_objects)
-    after = _optimise.waste(sizes, wanted, arguments.min_objects)
-    least = _optimise.waste(range(16, largest + 1, 16), wanted, arguments.min_objects)
-    asked = _optimise.asked(wanted)
+    before = optimise.waste(before_sizes, wanted, before_objects)
+    after = optimise.waste(sizes, wanted, arguments.min_objects)
+    least = optimise.waste(range(16, largest + 1, 16), wanted, arguments.min_objects)
+    asked = optimise.asked(wanted)
     per = "at an average moment" if wanted.by_life else "over all requests"
     lines = [
         f"{len(before_sizes)} classes before: {_bytes(before)} wasted {per}, {before / asked:.2%} of what is asked for",
@@ -96,7 +97,7 @@ def _optimise_command(arguments: argparse.Namespace) -> int:
         f"from {profile.processes} processes; waste counts the ends of spans too.",
         *lines,
     ]
-    text = _optimise.as_toml(sizes, arguments.max_waste, comment, arguments.min_objects)
+    text = optimise.as_toml(sizes, arguments.max_waste, comment, arguments.min_objects)
     # The very checks that the build and the loader make.
     table_parse(text, name=arguments.output)
     Path(arguments.output).write_text(text, encoding="utf-8")
@@ -143,13 +144,13 @@ def add(program: argparse.ArgumentParser) -> None:
     one.add_argument("-o", "--output", required=True, metavar="OUT", help="file to write")
     one.set_defaults(run=_merge)
 
-    report = commands.add_parser("report", help="what was asked for, and what a table wastes on it")
-    report.add_argument("files", **files)  # type: ignore[arg-type]
-    report.add_argument("--table", metavar="FILE", help="a table file; without it the one it was recorded with")
-    report.add_argument("--rows", type=_whole(1, 125), default=20, help="classes to show, those that waste most (20)")
-    report.add_argument("--json", action="store_true", help="as JSON")
-    report.add_argument("--picture", metavar="FILE", help="draw waste by size (.png, .svg or .pdf); needs matplotlib")
-    report.set_defaults(run=_report)
+    shown = commands.add_parser("report", help="what was asked for, and what a table wastes on it")
+    shown.add_argument("files", **files)  # type: ignore[arg-type]
+    shown.add_argument("--table", metavar="FILE", help="a table file; without it the one it was recorded with")
+    shown.add_argument("--rows", type=_whole(1, 125), default=20, help="classes to show, those that waste most (20)")
+    shown.add_argument("--json", action="store_true", help="as JSON")
+    shown.add_argument("--picture", metavar="FILE", help="draw waste by size (.png, .svg or .pdf); needs matplotlib")
+    shown.set_defaults(run=_report)
 
     best = commands.add_parser("optimise", help="write the table of size classes that wastes least")
     best.add_argument("files", **files)  # type: ignore[arg-type]
@@ -160,7 +161,7 @@ def add(program: argparse.ArgumentParser) -> None:
     best.add_argument(
         "--keep",
         type=_sizes,
-        default=_optimise.KEEP,
+        default=optimise.KEEP,
         metavar="SIZES",
         help="sizes it has in any case, for aligned requests (64,128,...,4096)",
     )

@@ -6,7 +6,7 @@ import os
 import sys
 
 from rtmalloc import _core
-from rtmalloc._option_text import SWITCH
+from rtmalloc.settings import OPTIONS, STATS_FILE, SWITCH
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 DOMAIN_BITS = {"raw": 1, "mem": 2, "obj": 4}
 _ALL_DOMAINS = frozenset(DOMAIN_BITS)
-
-STATS_FILE = "RTMALLOC_STATS_FILE"
-"""Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
 SMALL_BYTES = 64
 """What a probe of a domain asks for: pymalloc serves it without malloc, so it shows who serves small objects."""
@@ -83,14 +80,17 @@ class Status:
     __hash__ = None  # type: ignore[assignment]  # a snapshot, and not frozen
 
 
-def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> Status:
+def install(domains: str | Iterable[str] = "auto", *, force: bool = False, strict: bool = True) -> Status:
     """Move this interpreter's allocations to rtmalloc from now on; what was allocated before stays where it is.
 
     CPython's own objects are in the domain ``obj``, lists' and dicts' storage in ``mem``, and what is allocated without
     the interpreter's lock (numpy's arrays from 2.5 on) in ``raw``. Extensions mix ``mem`` and ``obj``, so they go
     together. Calling it again changes nothing. There is no uninstall: blocks of rtmalloc would be freed by an allocator
-    that does not know them; see :func:`disable`. The variable ``RTMALLOC=0`` turns it into a no-op, and
-    ``RTMALLOC_STATS_FILE`` makes it call :func:`rtmalloc.stats_file`.
+    that does not know them; see :func:`disable`.
+
+    It starts the background thread too, so that an idle service gives memory back; ``background_thread=0`` in
+    ``RTMALLOC_OPTIONS`` keeps it from that. ``RTMALLOC=0`` turns the call into a no-op, and ``RTMALLOC_STATS_FILE``
+    makes it call :func:`rtmalloc.stats_file`.
 
     Args:
         domains: ``"auto"``, ``{"raw"}`` or ``{"raw", "mem", "obj"}``. ``"auto"`` takes all three, or ``raw`` alone on a
@@ -98,18 +98,33 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
         force: install although another library has hooked Python's allocators. That is safe only if it never takes its
             hooks away again and hands out the very addresses that it gets from below. It does not overrule tracemalloc,
             debug hooks or a free-threaded build: these end in a crash.
+        strict: False warns (RuntimeWarning) instead of raising InstallError, and leaves everything as it is: for a
+            service that must also start where a profiler traces.
 
     Returns:
         The :class:`Status` afterwards.
 
     Raises:
-        InstallError: where installing would break the program; the message says what to do.
+        InstallError: where installing would break the program and ``strict`` holds; the message says what to do.
         ValueError: for other sets of domains.
     """
+    try:
+        _install(domains, force)
+    except InstallError as error:
+        if strict:
+            raise
+        import warnings
+
+        warnings.warn(f"rtmalloc is not installed: {error}", RuntimeWarning, stacklevel=2)
+    return status()
+
+
+def _install(domains: str | Iterable[str], force: bool) -> None:
+    """Do what :func:`install` says; it raises as that does."""
     wanted = _domains_wanted(domains)
     bits = sum(DOMAIN_BITS[name] for name in wanted)
     if os.environ.get(SWITCH) == "0":
-        return status()
+        return
     missing = bits & ~(_core.hooks_active_now() | _core.domains_arriving(SMALL_BYTES))
     if missing:
         _refuse_while_tracemalloc_traces()
@@ -121,11 +136,18 @@ def install(domains: str | Iterable[str] = "auto", *, force: bool = False) -> St
                 "another allocator was chosen over rtmalloc when this interpreter started (PYTHONMALLOC, -X dev, or a "
                 "second Py_Initialize): hooks that were replaced cannot be set again. Unset PYTHONMALLOC"
             )
+        _want_background_thread()
     if os.environ.get(STATS_FILE):
-        from rtmalloc._stats_file import start_from_environment
+        from rtmalloc.observe.stats_file import start_from_environment
 
         start_from_environment()
-    return status()
+
+
+def _want_background_thread() -> None:
+    """A service that goes idle calls no allocator, so only a thread can give its memory back; unless it was refused."""
+    name = "background_thread"
+    if f"{name}=" not in os.environ.get(OPTIONS, ""):
+        _core.option_set_number([row[0] for row in _core.option_table()].index(name), 1)
 
 
 def _domains_wanted(domains: str | Iterable[str]) -> frozenset[str]:
@@ -225,7 +247,7 @@ def status() -> Status:
 def _pressure_watched() -> frozenset[str]:
     """The names of the sources of memory pressure that somebody watches for this process now."""
     bits = _core.pressure_watched()
-    callbacks = sys.modules.get("rtmalloc._pressure")  # imported only by who has callbacks
+    callbacks = sys.modules.get("rtmalloc.interpreter.pressure")  # imported only by who has callbacks
     if callbacks is not None:
         bits |= callbacks.watched()
     return frozenset(name for bit, name in _core.PRESSURE_NAMES.items() if bits & bit)

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rtmalloc import _optimise
-from rtmalloc.profile import Profile, ProfileError
+from rtmalloc.profile import optimise
+from rtmalloc.profile.recording import Profile, ProfileError
 from rtmalloc.size_table import GRANULE
 
 
@@ -58,13 +58,13 @@ def examine(profile: Profile, sizes: Sequence[int], name: str, min_objects: int)
     Raises:
         ProfileError: when the profile holds no small request.
     """
-    wanted = _optimise.demand(profile, sizes[-1])
+    wanted = optimise.demand(profile, sizes[-1])
     found, curve = [], []
     for smaller, size in pairwise([0, *sizes]):
         inside = [b for b in profile.small if smaller < b.size <= size]
         if not inside:
             continue
-        block = _optimise.footprint(size, min_objects)
+        block = optimise.footprint(size, min_objects)
         wastes = []
         for b in inside:
             step = b.size // GRANULE
@@ -85,9 +85,9 @@ def examine(profile: Profile, sizes: Sequence[int], name: str, min_objects: int)
         profile=profile,
         table=name,
         by_life=wanted.by_life,
-        asked=_optimise.asked(wanted),
-        waste=_optimise.waste(sizes, wanted, min_objects),
-        granule=_optimise.waste(range(GRANULE, sizes[-1] + 1, GRANULE), wanted, min_objects),
+        asked=optimise.asked(wanted),
+        waste=optimise.waste(sizes, wanted, min_objects),
+        granule=optimise.waste(range(GRANULE, sizes[-1] + 1, GRANULE), wanted, min_objects),
         classes=tuple(found),
         curve=tuple(curve),
     )

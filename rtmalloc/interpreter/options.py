@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtmalloc import _core
+from rtmalloc.settings import nearest
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def configure(**values: int) -> None:
     numbers = {name: number for number, name in enumerate(table)}
     for name, value in values.items():
         if name not in table:
-            raise ValueError(f"there is no option {name!r}; there are {', '.join(sorted(table))}")
+            raise ValueError(f"there is no option {name!r}{nearest(name, table)}; rtmalloc.options() lists them")
         option = table[name]
         if not isinstance(value, int) or not option.least <= value <= option.most:
             raise ValueError(f"{name} is a whole number from {option.range}, not {value!r}")

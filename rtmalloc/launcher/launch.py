@@ -10,9 +10,7 @@ import os
 import stat
 import sys
 
-from rtmalloc import _option_text
-from rtmalloc._library import library_file
-from rtmalloc._option_text import SWITCH
+from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, library_file, nearest, options_parse
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -31,6 +29,9 @@ PROFILE = "RTMALLOC_PROFILE"
 LAUNCHER_OPTIONS = {"background_thread": 1}
 """Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
 allocator, so only a thread can give its memory back."""
+
+COMMANDS = ("classes", "doctor", "env", "libpath", "options", "profile", "run", "stats")
+"""First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 EXIT_USAGE = 2
 EXIT_NOT_EXECUTABLE = 126
@@ -79,7 +80,7 @@ def options_value(given: str) -> str:
     Raises:
         ValueError: when it holds what the allocator would refuse.
     """
-    chosen = _option_text.parse(given)
+    chosen = options_parse(given)
     defaults = [f"{name}={value}" for name, value in LAUNCHER_OPTIONS.items() if name not in chosen]
     return ",".join([*defaults, given] if given else defaults)
 
@@ -92,7 +93,7 @@ def environment(
     Args:
         base: to start from. ``RTMALLOC=0`` in it leaves it as it is.
         children: whether the programs that it starts do as well.
-        config: a file with a table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
+        config: a compiled table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
         profile: a directory to which every process writes the sizes that it asked for.
 
     Raises:
@@ -102,15 +103,15 @@ def environment(
     env = dict(base)
     if env.get(SWITCH) == "0":
         return env
-    given = env.get(_option_text.VARIABLE, "")
+    given = env.get(OPTIONS, "")
     if config is not None:
         if "," in config:
-            raise LaunchError(f"{config}: {_option_text.VARIABLE} cannot hold a path with a comma", EXIT_USAGE)
+            raise LaunchError(f"{config}: {OPTIONS} cannot hold a path with a comma", EXIT_USAGE)
         # Absolute, for programs that change their directory and start others. The last one counts.
-        given = ",".join(filter(None, [given, f"{_option_text.CONFIG}={os.path.abspath(config)}"]))
+        given = ",".join(filter(None, [given, f"{CONFIG}={os.path.abspath(config)}"]))
     if profile is not None:
         env[PROFILE] = os.path.abspath(profile)
-    env[_option_text.VARIABLE] = options_value(given)
+    env[OPTIONS] = options_value(given)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
         env.pop(NO_CHILDREN, None)
@@ -186,13 +187,24 @@ def launch_python(arguments: Sequence[str], flags: Sequence[str] | None = None) 
         raise LaunchError("this interpreter does not know its own path (it is embedded): use `rtmalloc env`")
     first = arguments[0]
     if not first.startswith("-") and not os.path.exists(first):
-        raise LaunchError(f"{first} is neither a file nor a command; `rtmalloc --help` lists the commands", EXIT_USAGE)
+        raise LaunchError(_neither(arguments), EXIT_USAGE)
     refuse_if_not_preloadable(sys.executable)
     env = environment(os.environ)
     env[MARKER] = f"{os.getpid()}:{_text_length(sys.orig_argv[1:])}"
     if flags is None:
         flags = interpreter_flags(sys.orig_argv, sys.argv[1:])
     _execute(sys.executable, [sys.executable, *flags, *arguments], env)
+
+
+def _neither(arguments: Sequence[str]) -> str:
+    """The sentence for a first argument that is no Python program and no command, with what was probably meant."""
+    first = arguments[0]
+    meant = nearest(first, COMMANDS)
+    sentence = f"{first} is neither a file nor a command{meant}"
+    is_program = any(os.access(os.path.join(directory, first), os.X_OK) for directory in _search_path())
+    if not is_program and (meant or first.endswith(".py")):
+        return f"{sentence}; `rtmalloc --help` lists the commands"
+    return f"{sentence}; a program is started by `rtmalloc run -- {' '.join(arguments)}`"
 
 
 def launch_from(arguments: Sequence[str]) -> None:
@@ -223,7 +235,7 @@ def launch_command(
     Args:
         command: the program, looked up in ``PATH`` as a shell does, and its arguments.
         children: whether the programs that it starts run on rtmalloc too.
-        config: a file with a table of size classes for it.
+        config: a table of size classes for it, compiled or not.
         profile: a directory to which it writes the sizes that it asked for.
 
     Raises:
@@ -231,6 +243,10 @@ def launch_command(
     """
     path = find_program(command[0])
     refuse_if_not_preloadable(path)
+    if config is not None:
+        from rtmalloc.launcher.table_cache import compiled_path
+
+        config = compiled_path(config)
     _execute(path, command, environment(os.environ, children=children, config=config, profile=profile))
 
 

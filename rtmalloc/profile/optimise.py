@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rtmalloc.profile import Profile, ProfileError
+from rtmalloc.profile.recording import Profile, ProfileError
 from rtmalloc.size_table import GRANULE, MAX_CLASSES, SLICE_LEAST, SizeTable
 
 KEEP = tuple(64 << n for n in range(7))

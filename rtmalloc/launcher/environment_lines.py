@@ -5,13 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from rtmalloc import _option_text
-from rtmalloc._launch import options_value, preload_value
+from rtmalloc.launcher.launch import options_value, preload_value
+from rtmalloc.settings import OPTIONS
 
 
 def _shell(variables: dict[str, str]) -> list[str]:
-    # What the shell has in LD_PRELOAD already stays behind ours.
-    lines = [f"export LD_PRELOAD={shlex.quote(variables['LD_PRELOAD'])}${{LD_PRELOAD:+:$LD_PRELOAD}}"]
+    # What the shell has in LD_PRELOAD already stays behind ours; a second time nothing changes.
+    path = shlex.quote(variables["LD_PRELOAD"])
+    lines = [
+        f'case ":${{LD_PRELOAD-}}:" in *[:\\ ]{path}[:\\ ]*) ;; '
+        f"*) export LD_PRELOAD={path}${{LD_PRELOAD:+:$LD_PRELOAD}} ;; esac"
+    ]
     return lines + [f"export {name}={shlex.quote(text)}" for name, text in variables.items() if name != "LD_PRELOAD"]
 
 
@@ -61,5 +65,5 @@ def lines_for(format: str, options: str = "") -> list[str]:
         LaunchError: when the library is missing.
         ValueError: when ``options`` holds what the allocator would refuse.
     """
-    variables = {"LD_PRELOAD": preload_value(None), _option_text.VARIABLE: options_value(options)}
+    variables = {"LD_PRELOAD": preload_value(None), OPTIONS: options_value(options)}
     return FORMATS[format](variables)

@@ -6,9 +6,10 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from rtmalloc import _core
-from rtmalloc._options import options
+from rtmalloc.interpreter.options import options
 
 _JOIN_SECONDS = 1.0
 
@@ -68,8 +69,8 @@ def on_memory_pressure(callback: Callable[[], object]) -> PressureCallback:
     It is called from a daemon thread of its own, never from inside an allocation, when the kernel reports pressure (PSI
     of the process's cgroup or of the system, ``memory.events`` of the cgroup; :func:`rtmalloc.status` tells which are
     watched), when it has refused memory, and after :func:`announce_memory_pressure`. It may allocate and take its time:
-    what happens meanwhile is told by one further call. What it raises goes to ``sys.unraisablehook``. In a forked child
-    the callbacks stay registered, but nobody waits until this function is called there again.
+    what happens meanwhile is told by one further call. What it raises goes to ``sys.unraisablehook``. A forked child, a
+    server's worker for instance, has the callbacks too, and a thread of its own that waits.
 
     Args:
         callback: without arguments, for instance a cache's ``clear``. Registered twice it is called twice.
@@ -126,7 +127,7 @@ def _start() -> None:
     waiter.watch.listen()
     _waiter = waiter
     if not _prepared:
-        os.register_at_fork(after_in_child=_forget_in_child)
+        os.register_at_fork(after_in_child=_begin_in_child)
         atexit.register(_end)
         _prepared = True
 
@@ -150,10 +151,14 @@ def _end() -> None:
         waiter.thread.join(_JOIN_SECONDS)
 
 
-def _forget_in_child() -> None:
-    """The thread stayed behind at a fork; its descriptors are the parent's pipe and triggers."""
+def _begin_in_child() -> None:
+    """The thread stayed behind at a fork, and its descriptors are the parent's pipe and triggers: start another."""
     global _lock, _waiter
     _lock = threading.Lock()
-    if _waiter is not None:
-        _waiter.watch.close()
-        _waiter = None
+    if _waiter is None:
+        return
+    _waiter.watch.close()
+    _waiter = None
+    # Without a descriptor or a thread left this child has no callbacks; that is no reason to end it.
+    with suppress(OSError, RuntimeError):
+        _start()

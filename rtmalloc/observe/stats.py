@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 
 from rtmalloc import _core
+from rtmalloc.observe.process import start_ticks
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,12 @@ class Stats:
     """The heaps of all threads, also of those that have ended."""
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """All of it, with the process id, as one JSON object; ``indent`` is the number of spaces per level."""
-        return json.dumps({"pid": os.getpid(), **asdict(self)}, indent=indent)
+        """All of it as one JSON object, with the process id and when the process started, in clock ticks since boot.
+
+        Args:
+            indent: spaces per level; None is one line.
+        """
+        return json.dumps({"pid": os.getpid(), "start": start_ticks(), **asdict(self)}, indent=indent)
 
     @classmethod
     def from_json(cls, text: str) -> Stats:
@@ -123,7 +128,8 @@ class Stats:
         """
         try:
             fields = json.loads(text)
-            fields.pop("pid", None)
+            for name in ("pid", "start"):
+                fields.pop(name, None)
             fields["classes"] = tuple(ClassStats(**row) for row in fields["classes"])
             # A process that started before an upgrade may write what an older version wrote.
             fields.setdefault("caches", "thread")

@@ -1,10 +1,4 @@
-"""Profiles: which sizes a program asks for, and how long it keeps them.
-
-A recording follows about one small request in ``every`` from ``malloc`` to ``free``, and counts large ones one by one.
-``RTMALLOC_PROFILE=DIRECTORY`` records a whole process, and each of its children, and writes a file when it ends; these
-functions do it from Python. ``rtmalloc profile`` merges and shows the files, and computes a table of size classes from
-them. The format and the statistics are in docs/profiles.md.
-"""
+"""Recordings: the format of a profile's file, merging, and the recording of this process."""
 
 from __future__ import annotations
 

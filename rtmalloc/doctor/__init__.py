@@ -1,0 +1,1 @@
+"""`rtmalloc doctor`: what would keep rtmalloc from working here."""

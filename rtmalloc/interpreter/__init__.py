@@ -1,0 +1,1 @@
+"""The calls that change or ask this process: install, options, pressure, verify."""

@@ -1,0 +1,1 @@
+"""Starting programs on the preload library: rtmalloc and `rtmalloc run`."""

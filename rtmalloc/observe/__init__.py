@@ -1,0 +1,1 @@
+"""Numbers about the allocator, here and for other processes."""
