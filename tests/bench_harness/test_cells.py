@@ -14,6 +14,8 @@ from bench_harness.catalogue import Workload
 from bench_harness.native.build import workload_sources
 
 NAMES = [path.stem for path in workload_sources()]
+# They do a fixed amount of work and mark its phases; `seconds` and `warmup` say nothing to them.
+PHASED = ("burst", "phases", "threadchurn", "turns")
 # Sizes at which each one ends within a fraction of a second.
 SMALL: dict[str, list[str]] = {
     "burst": ["mib=4", "idle=0.06"],
@@ -21,6 +23,7 @@ SMALL: dict[str, list[str]] = {
     "threadchurn": ["lives=200"],
     "manythreads": ["idlers=10", "kib=64"],
     "large": ["max=1048576"],
+    "turns": ["rounds=3", "gap=1", "mib=2"],
 }
 
 
@@ -65,7 +68,7 @@ def test_it_runs_and_reports(
     assert served == (library or "libc.so.6")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("burst", "phases", "threadchurn")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PHASED])
 def test_the_window_lasts_as_long_as_it_was_told_to(cells: dict[str, Path], name: str) -> None:
     report = run(cells[name], "seconds=0.1", "warmup=0.05", "threads=2", *SMALL.get(name, []))
     assert report["seconds"] >= 0.1
@@ -136,6 +139,30 @@ def test_the_page_bound_of_page_sized_gaps(cells: dict[str, Path]) -> None:
     # A page meets 4.94 slots on average (4096 / 1040 + 1); one survivor among them is enough.
     expected = pages_in_all * (1 - 0.9**4.94)
     assert report["metrics"]["page_bound_bytes"] / 4096 == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("rounds", "shown"), [(1, 1), (3, 3), (16, 16), (40, 14)])
+def test_turns_mark_the_top_of_their_rounds(cells: dict[str, Path], rounds: int, shown: int) -> None:
+    """At most 16 rounds are marked, evenly and with the last one; each is looked at while its burst is whole."""
+    report = run(cells["turns"], f"rounds={rounds}", "threads=3", "gap=0", "mib=1", "keep=10")
+    names = [m["name"] for m in report["marks"]]
+    assert len(names) == shown + 1 and names[-2:] == [f"round {rounds}", "end"]
+    tops = report["marks"][:-1]
+    assert all(m["live_bytes"] >= 1 << 20 for m in tops)
+    assert report["peak_rss_bytes"] >= max(m["rss_bytes"] for m in tops)
+    halves = [report["metrics"].get(f"{half}_half_peak_bytes") for half in ("first", "second")]
+    # Two looks at one moment: the kernel's counters lag by some pages.
+    assert max(filter(None, halves)) >= max(m["rss_bytes"] for m in tops) - (512 << 10)
+    assert (halves[1] is None) == (rounds == 1)
+
+
+def test_survivors_of_turns_live_for_eight_rounds(cells: dict[str, Path]) -> None:
+    """From the ninth round on what is live at the top is steady: a rise of RSS is then the allocator's."""
+    report = run(cells["turns"], "rounds=16", "threads=4", "gap=0", "mib=2", "keep=25")
+    live = [m["live_bytes"] / (2 << 20) for m in report["marks"]]
+    assert live[:9] == pytest.approx([1 + 0.25 * n for n in range(9)], rel=0.05)
+    assert live[9:16] == pytest.approx([3.0] * 7, rel=0.05)
+    assert live[16] == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
