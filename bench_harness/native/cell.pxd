@@ -17,7 +17,9 @@ from bench_harness.native.text cimport (
 cdef enum:
     MARKS_MOST = 64
     METRICS_MOST = 64
+    SAMPLES_MOST = 1200     # 2 minutes of ten looks a second
     EXIT_NO_MEMORY = 3
+    EXIT_CORRUPT = 4
 
 
 cdef struct Mark:
@@ -25,6 +27,11 @@ cdef struct Mark:
     long at_ns            # CLOCK_MONOTONIC
     long rss              # bytes, as the cell reads it itself
     long live             # bytes that the workload holds at this moment, -1 when it does not count them
+
+
+cdef struct Sample:
+    long at_ns
+    long rss              # bytes
 
 
 cdef struct Metric:
@@ -58,8 +65,10 @@ cdef struct Cell:
     long own              # bytes of the harness's own tables (a part of every RSS)
     int marks
     int metrics
+    int samples
     Mark[MARKS_MOST] mark
     Metric[METRICS_MOST] metric
+    Sample[SAMPLES_MOST] sample     # only of a cell whose memory is not its own process's alone
     Text text
 
 
@@ -117,6 +126,20 @@ cdef inline void metric(Cell* cell, const char* name, double value) noexcept nog
         cell.metrics += 1
 
 
+cdef inline void sample(Cell* cell, long at_ns, long rss) noexcept nogil:
+    """Record what a group of processes holds; the harness takes these looks in place of its own at the cell."""
+    if cell.samples < SAMPLES_MOST:
+        cell.sample[cell.samples].at_ns = at_ns
+        cell.sample[cell.samples].rss = rss
+        cell.samples += 1
+
+
+cdef inline void corrupt(const char* what) noexcept nogil:
+    """What a block held has changed: the cell fails with a reason."""
+    dprintf(2, "%s\n", what)
+    _exit(EXIT_CORRUPT)
+
+
 cdef inline void out_of_memory(size_t bytes) noexcept nogil:
     """The allocator returned NULL: the cell fails with a reason instead of a crash."""
     dprintf(2, "the allocator returned NULL for %zu bytes\n", bytes)
@@ -171,6 +194,16 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
         text_field(t, b"live_bytes", <double>cell.mark[i].live)
         text_raw(t, b"}")
     text_raw(t, b"]")
+    if cell.samples > 0:
+        text_key(t, b"samples")
+        text_raw(t, b"[")
+        for i in range(cell.samples):
+            text_raw(t, b"[" if i == 0 else b",[")
+            text_number(t, <double>cell.sample[i].at_ns)
+            text_raw(t, b",")
+            text_number(t, <double>cell.sample[i].rss)
+            text_raw(t, b"]")
+        text_raw(t, b"]")
     text_field_string(t, b"malloc_object", object_of(b"malloc"))
     text_field_string(t, b"free_object", object_of(b"free"))
     text_raw(t, b"}")
@@ -191,7 +224,7 @@ cdef inline void cell_describe(Cell* cell, const Workload* w) noexcept nogil:
 
 
 cdef inline int cell_main(int argc, char** argv, const Workload* w) noexcept nogil:
-    """The `main` of every native cell. Returns 0; ends with status 2 for a bad argument, 3 out of memory."""
+    """The `main` of every native cell: 0; ends with status 2 for a bad argument, 3 out of memory, 4 corrupt blocks."""
     cdef Cell cell
     cdef Params* p = &cell.params
     cdef char byte

@@ -83,6 +83,9 @@ static inline const char *object_of(const char *symbol) {
     return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
 }
 
+/* True under the no-op allocator, whose blocks overlap: what a block holds says nothing then. */
+static inline int blocks_overlap(void) { return dlsym(RTLD_DEFAULT, "bench_harness_blocks_overlap") != 0; }
+
 /* Memory for the harness's own tables: straight from the kernel, so that the allocator under test neither
  * serves nor accounts it. */
 static inline void *map_pages(size_t bytes) {
@@ -91,13 +94,19 @@ static inline void *map_pages(size_t bytes) {
 }
 static inline void unmap_pages(void *p, size_t bytes) { munmap(p, bytes ? bytes : 1); }
 
+/* Of this process and of those children that have ended. */
 static inline void usage_read(double *user, double *system, long *minor, long *major, long *involuntary) {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    *user = (double)u.ru_utime.tv_sec + (double)u.ru_utime.tv_usec * 1e-6;
-    *system = (double)u.ru_stime.tv_sec + (double)u.ru_stime.tv_usec * 1e-6;
-    *minor = u.ru_minflt;
-    *major = u.ru_majflt;
-    *involuntary = u.ru_nivcsw;
+    static const int kinds[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    *user = *system = 0;
+    *minor = *major = *involuntary = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage u;
+        getrusage(kinds[i], &u);
+        *user += (double)u.ru_utime.tv_sec + (double)u.ru_utime.tv_usec * 1e-6;
+        *system += (double)u.ru_stime.tv_sec + (double)u.ru_stime.tv_usec * 1e-6;
+        *minor += u.ru_minflt;
+        *major += u.ru_majflt;
+        *involuntary += u.ru_nivcsw;
+    }
 }
 #endif

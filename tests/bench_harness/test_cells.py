@@ -15,7 +15,7 @@ from bench_harness.native.build import workload_sources
 
 NAMES = [path.stem for path in workload_sources()]
 # They do a fixed amount of work and mark its phases; `seconds` and `warmup` say nothing to them.
-PHASED = ("burst", "phases", "threadchurn", "turns")
+PHASED = ("burst", "phases", "prefork", "threadchurn", "turns")
 # Sizes at which each one ends within a fraction of a second.
 SMALL: dict[str, list[str]] = {
     "burst": ["mib=4", "idle=0.06"],
@@ -23,6 +23,7 @@ SMALL: dict[str, list[str]] = {
     "threadchurn": ["lives=200"],
     "manythreads": ["idlers=10", "kib=64"],
     "large": ["max=1048576"],
+    "prefork": ["mib=4", "workers=3", "requests=300", "hour=0.3"],
     "turns": ["rounds=3", "gap=1", "mib=2"],
 }
 

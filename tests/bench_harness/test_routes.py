@@ -26,6 +26,7 @@ def run(plan: Plan, contender: Contender) -> dict[str, object]:
 # Values with which a workload of a fixed amount of work ends soon.
 SMALL = {
     "service": {"idle": "0.3", "documents": "500"},
+    "workers": {"mib": "2", "workers": "2", "requests": "20", "hour": "0.2"},
     "pool": {"rounds": "3", "gap": "1", "documents": "200"},
 }
 
