@@ -22,6 +22,7 @@ DEFAULT_THREADS = "1,2,4"
 DEFAULT_REPEAT = 7
 DEFAULT_RESULTS = Path("results/last.json")
 DEFAULT_PLOTS = Path("plots")
+DEFAULT_TRACE = Path("results/program.trace.zst")
 DEFAULT_ABLATION = Path("results/ablation.json")
 
 
@@ -250,6 +251,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     ratio = commands.add_parser("ratio", help="tables of a result file with ratios to a base")
     _results_file(ratio, several=False)
+
+    record = commands.add_parser("record", help="run a program and write what it asks of its allocator")
+    record.add_argument("--out", type=Path, default=DEFAULT_TRACE, metavar="FILE", help=f"default {DEFAULT_TRACE}")
+    record.add_argument("--all", action="store_true", help="a trace of every process, not only of the busiest")
+    record.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGUMENT...", help="the command")
 
     check = commands.add_parser("selfcheck", help="A/A and known-answer tests of the harness itself")
     check.add_argument("--repeat", type=_whole(6, 1000), default=9, help="rounds of the A/A test (default 9)")

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.native.build import BIN, WORKLOADS, workload_sources
+from bench_harness.tracing.files import prepare
 
 __all__ = ["COMMON", "Parameter", "Workload", "find_workloads", "parse_workload"]
 
@@ -23,7 +24,7 @@ COMMON = ("threads", "seconds", "warmup", "gate")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter: a number in smallest..largest counted in `unit`, or one word of `choices`."""
+    """A declared parameter: a number in smallest..largest counted in `unit`, one word of `choices`, or a file."""
 
     name: str
     help: str
@@ -35,7 +36,10 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
     def check(self, text: str) -> None:
-        """Raise UsageError unless `text` is a valid value."""
+        """Raise UsageError unless `text` is a valid value; HarnessError when a file is damaged."""
+        if self.kind == "file":
+            prepare(text)
+            return
         if self.choices:
             if text not in self.choices:
                 raise UsageError(f"{self.name}={text}: must be one of {', '.join(self.choices)}")
@@ -81,11 +85,25 @@ class Workload:
         most = next((p.largest for p in self.parameters if p.name == "threads"), 1)
         return [n for n in wanted if n <= most] or [1]
 
+    @property
+    def _files(self) -> list[Parameter]:
+        return [p for p in self.parameters if p.kind == "file"]
+
+    def arguments(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The values as the cell's process takes them: a file as the path of what it reads, also where none is given.
+
+        Raises:
+            HarnessError: a file is not there, or is damaged.
+        """
+        files = {p.name: str(prepare(values.get(p.name, str(p.default)))) for p in self._files}
+        return {**values, **files}
+
     def takes(self, values: Sequence[tuple[str, str]]) -> float:
         """Seconds that a fixed amount of work takes with these parameters; 0 when the clock decides."""
-        if not self.takes_seconds or not values or self.kind != "native":
+        if self.kind != "native" or not (self._files or (self.takes_seconds and values)):
             return self.takes_seconds
-        return float(_describe(self.path, tuple(f"{name}={value}" for name, value in values))["takes_seconds"])
+        arguments = tuple(f"{name}={value}" for name, value in self.arguments(dict(values)).items())
+        return float(_describe(self.path, arguments)["takes_seconds"])
 
 
 @functools.cache
@@ -110,6 +128,8 @@ def _parameter(fields: Mapping[str, Any]) -> Parameter:
     if "choices" in fields:
         choices = tuple(fields["choices"].split("|"))
         return Parameter(fields["name"], fields["help"], kind="choice", default=choices[0], choices=choices)
+    if fields["type"] == "file":
+        return Parameter(fields["name"], fields["help"], kind="file", default=fields["default"])
     return Parameter(
         fields["name"],
         fields["help"],

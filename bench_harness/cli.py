@@ -29,6 +29,7 @@ from bench_harness.routes import ROUTES, python_contenders
 from bench_harness.run import run_plan
 from bench_harness.store import Results
 from bench_harness.table import make_console, print_details, print_groups, print_means
+from bench_harness.tracing.command import record_command
 
 __all__ = ["main"]
 
@@ -56,7 +57,8 @@ def _list(_: argparse.Namespace, console: Console) -> int:
         line(f"  {workload.name} ({workload.kind}): {workload.description}")
         for p in workload.parameters:
             if p.name not in COMMON:
-                values = "|".join(p.choices) or f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
+                numbers = f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
+                values = "|".join(p.choices) or (numbers if p.kind != "file" else "a file")
                 shown = p.default if isinstance(p.default, str) else f"{p.default:.10g}"
                 line(f"      {p.name}={shown}  ({values}) {p.help}")
     console.print("allocators", style="bold")
@@ -234,6 +236,11 @@ def _selfcheck(arguments: argparse.Namespace, console: Console) -> int:
     return 0 if selfcheck.run(arguments.allocator, arguments.repeat, arguments.seconds, console) else EXIT_FAILED
 
 
+def _record(arguments: argparse.Namespace, console: Console) -> int:
+    build_cells(log=lambda line: console.print(line, markup=False))
+    return record_command(arguments.program, arguments.out, arguments.all, console)
+
+
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
     "list": _list,
     "run": _run,
@@ -244,6 +251,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
     "report": _report,
     "ratio": _ratio,
     "selfcheck": _selfcheck,
+    "record": _record,
 }
 
 

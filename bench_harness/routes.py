@@ -138,7 +138,7 @@ def cell_arguments(cell: Cell, plan: Plan) -> list[str]:
         "threads": str(cell.group.threads),
         "seconds": f"{plan.seconds:g}",
         "warmup": f"{plan.warmup:g}",
-        **dict(cell.group.parameters),
+        **cell.group.workload.arguments(dict(cell.group.parameters)),
         "gate": "1",
     }
     return [f"{name}={value}" for name, value in given.items()]

@@ -8,7 +8,7 @@ harness `gate=1`: the cell waits, after it has printed its line, for end of file
 """
 from libc.string cimport memset, strcmp
 from bench_harness.native.params cimport (
-    EXIT_USAGE, Params, choice, integer, params_check, params_describe, real)
+    EXIT_USAGE, Params, choice, file_name, integer, params_check, params_describe, real)
 from bench_harness.native.system cimport (
     _exit, dprintf, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
 from bench_harness.native.text cimport (
@@ -162,7 +162,10 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     text_key(t, b"parameters")
     text_raw(t, b"{")
     for i in range(cell.params.count):
-        text_field(t, cell.params.at[i].name, cell.params.at[i].value)
+        if cell.params.at[i].text != NULL:
+            text_field_string(t, cell.params.at[i].name, cell.params.at[i].text)
+        else:
+            text_field(t, cell.params.at[i].name, cell.params.at[i].value)
     text_raw(t, b"}")
     text_field(t, b"threads", <double>cell.threads)
     text_field(t, b"operations", <double>cell.operations)

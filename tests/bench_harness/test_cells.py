@@ -12,10 +12,11 @@ import pytest
 
 from bench_harness.catalogue import Workload
 from bench_harness.native.build import workload_sources
+from bench_harness.tracing.files import find_trace, prepare
 
 NAMES = [path.stem for path in workload_sources()]
 # They do a fixed amount of work and mark its phases; `seconds` and `warmup` say nothing to them.
-PHASED = ("burst", "phases", "prefork", "threadchurn", "turns")
+PHASED = ("burst", "phases", "prefork", "replay", "threadchurn", "turns")
 # Sizes at which each one ends within a fraction of a second.
 SMALL: dict[str, list[str]] = {
     "burst": ["mib=4", "idle=0.06"],
@@ -28,9 +29,14 @@ SMALL: dict[str, list[str]] = {
 }
 
 
+def command(path: Path, *arguments: str) -> list[str]:
+    """The cell's command line; a file is one that comes with the harness."""
+    return [str(path), *([f"file={prepare('compiler')}"] if path.name == "replay" else []), *arguments]
+
+
 def run(path: Path, *arguments: str, preload: Path | None = None) -> dict[str, Any]:
     env = {"PATH": os.environ["PATH"], **({"LD_PRELOAD": str(preload)} if preload else {})}
-    said = subprocess.run([str(path), *arguments], capture_output=True, text=True, env=env, timeout=60)
+    said = subprocess.run(command(path, *arguments), capture_output=True, text=True, env=env, timeout=60)
     assert said.returncode == 0, said.stderr
     report: dict[str, Any] = json.loads(said.stdout)
     return report
@@ -48,6 +54,8 @@ def test_every_parameter_is_declared_with_range_and_help(workloads: dict[str, Wo
         assert p.help
         if p.choices:
             assert p.default == p.choices[0]
+        elif p.kind == "file":
+            assert find_trace(str(p.default)).is_file()
         else:
             assert p.smallest <= float(p.default) <= p.largest
 
@@ -179,7 +187,7 @@ def test_survivors_of_turns_live_for_eight_rounds(cells: dict[str, Path]) -> Non
 def test_a_bad_argument_ends_with_status_2_and_one_line(
     cells: dict[str, Path], name: str, argument: str, complaint: str
 ) -> None:
-    said = subprocess.run([str(cells[name]), argument], capture_output=True, text=True, timeout=20)
+    said = subprocess.run(command(cells[name], argument), capture_output=True, text=True, timeout=20)
     assert said.returncode == 2
     assert complaint in said.stderr and len(said.stderr.splitlines()) == 1
 
