@@ -168,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME[:PARAM=VALUE,...]",
-        help=f"may be repeated; all, native or python for many (default: {', '.join(DEFAULT_WORKLOADS)})",
+        help=f"may be repeated; all, native, python or program for many (default: {', '.join(DEFAULT_WORKLOADS)})",
     )
     add(
         "--threads",
@@ -201,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="interpreter of the Python workloads (default: this one)",
     )
+    add("--latency", action="store_true", help="time every single malloc and free of native workloads")
     add(
         "--max-repeat",
         type=_whole(1, 10_000),

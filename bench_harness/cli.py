@@ -54,7 +54,8 @@ def _list(_: argparse.Namespace, console: Console) -> int:
     build_cells(log=line)
     console.print("workloads", style="bold")
     for workload in find_workloads().values():
-        line(f"  {workload.name} ({workload.kind}): {workload.description}")
+        missing = f" (not here: {workload.missing})" if workload.missing else ""
+        line(f"  {workload.name} ({workload.kind}): {workload.description}{missing}")
         for p in workload.parameters:
             if p.name not in COMMON:
                 numbers = f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
@@ -70,15 +71,21 @@ def _list(_: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _chosen_workloads(wanted: Sequence[str]) -> list[tuple[Workload, dict[str, str]]]:
+def _chosen_workloads(wanted: Sequence[str], console: Console) -> list[tuple[Workload, dict[str, str]]]:
     found = find_workloads()
     chosen: list[tuple[Workload, dict[str, str]]] = []
     for text in wanted:
-        if text in ("all", "native", "python"):
+        if text in ("all", "native", "python", "program"):
             chosen += [(w, {}) for w in found.values() if text in ("all", w.kind)]
         else:
-            chosen.append(parse_workload(text, found))
-    return chosen
+            workload, values = parse_workload(text, found)
+            if workload.missing:
+                raise HarnessError(f"--workload {workload.name}: {workload.missing}")
+            chosen.append((workload, values))
+    for workload, _ in chosen:
+        if workload.missing:
+            console.print(f"skipped: {workload.name}: {workload.missing}", markup=False)
+    return [(workload, values) for workload, values in chosen if not workload.missing]
 
 
 def _make_plan(
@@ -90,13 +97,15 @@ def _make_plan(
 ) -> Plan:
     allocators = select_allocators(find_allocators(), arguments.allocator, settings)
     contenders = []
-    if any(group.workload.kind == NATIVE for group in groups):
+    if any(group.workload.kind != "python" for group in groups):
         contenders += [Contender(a.name, a, NATIVE) for a in allocators]
-    if any(group.workload.kind != NATIVE for group in groups):
+    if any(group.workload.kind == "python" for group in groups):
         contenders += python_contenders(allocators, interpreter, routes)
     names = [c.name for c in contenders]
     if arguments.base is not None and arguments.base not in names:
         raise UsageError(f"--base {arguments.base}: not in this run; there are {', '.join(names)}")
+    if getattr(arguments, "latency", False) and any(group.workload.kind != NATIVE for group in groups):
+        raise UsageError("--latency: single calls are timed in native workloads only")
     cap = arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2
     return Plan(
         groups=tuple(dict.fromkeys(groups)),
@@ -111,6 +120,7 @@ def _make_plan(
         memory_cap=cap,
         retries=arguments.retries,
         interpreter=interpreter,
+        latency=getattr(arguments, "latency", False),
     )
 
 
@@ -136,7 +146,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if shutil.which(str(arguments.python)) is None:
         raise UsageError(f"--python {arguments.python}: no such interpreter")
     build_cells(log=lambda line: console.print(line, markup=False))
-    chosen = _chosen_workloads(arguments.workload or DEFAULT_WORKLOADS)
+    chosen = _chosen_workloads(arguments.workload or DEFAULT_WORKLOADS, console)
     groups = [
         Group(workload, tuple(values.items()), threads)
         for workload, values in chosen

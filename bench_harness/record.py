@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench_harness.errors import CellFailure
+from bench_harness.latency import latency_entry
 from bench_harness.measure import Observation, observe
 from bench_harness.plan import Cell, Plan
 from bench_harness.routes import launch_of, prove
@@ -91,6 +92,7 @@ def _success(seen: Observation) -> dict[str, Any]:
             "disturbed": seen.disturbance.disturbed,
         },
         "elapsed": round(seen.elapsed, 3),
+        **({"latency": latency} if (latency := latency_entry(report)) is not None else {}),
     }
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_harness.errors import CellFailure, UsageError
-from bench_harness.measure import Launch, Observation, prove_allocator, same_file
+from bench_harness.measure import Launch, Observation, is_served_by, prove_allocator, same_file
+from bench_harness.native.build import BIN
 from bench_harness.peers import GLIBC, Allocator
 from bench_harness.plan import NATIVE, Cell, Contender, Plan
 
@@ -161,8 +162,11 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
     """
     workload, contender = cell.group.workload, cell.contender
     arguments = cell_arguments(cell, plan)
+    if workload.kind == "program":
+        return _launch_of_program(contender.allocator, workload.path, arguments, plan)
     if contender.route == NATIVE:
-        return Launch([str(workload.path), *arguments], contender.allocator)
+        front = BIN / "liblatency.so" if plan.latency else None
+        return Launch([str(workload.path), *arguments], contender.allocator, front=front)
     route = ROUTES[contender.route]
     homes = [_home_of("bench_harness")]
     if route.module or route.install:
@@ -175,6 +179,17 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
     return Launch(command, contender.allocator, route.preload, environment)
 
 
+def _launch_of_program(allocator: Allocator, script: Path, arguments: Sequence[str], plan: Plan) -> Launch:
+    """The driver of a real program: the allocator serves the program that it starts, not the driver."""
+    environment = {
+        "PYTHONPATH": _home_of("bench_harness"),
+        "BENCH_HARNESS_PRELOAD": str(allocator.path or ""),
+        "BENCH_HARNESS_WITNESS_LIBRARY": str(BIN / "libwitness.so"),
+        "BENCH_HARNESS_MEMORY_CAP": str(plan.memory_cap),
+    }
+    return Launch([str(plan.interpreter), str(script), *arguments], allocator, preload=False, environment=environment)
+
+
 def prove(cell: Cell, seen: Observation) -> None:
     """Check that the cell was served as its route promises.
 
@@ -183,6 +198,9 @@ def prove(cell: Cell, seen: Observation) -> None:
     """
     contender = cell.contender
     report = seen.report
+    if cell.group.workload.kind == "program":
+        _prove_program(contender.allocator, report)
+        return
     if contender.route == NATIVE:
         prove_allocator(contender.allocator, report, seen.maps)
         return
@@ -190,6 +208,21 @@ def prove(cell: Cell, seen: Observation) -> None:
     if route.preload:
         prove_allocator(contender.allocator, report, seen.maps)
     _prove_objects(route, contender.allocator, report)
+
+
+def _prove_program(allocator: Allocator, report: Mapping[str, Any]) -> None:
+    """Every process of the program tells who served it, and the first one's maps were read from outside."""
+    processes = report.get("processes", [])
+    for process in processes:
+        for symbol in ("malloc", "free"):
+            served = str(process[f"{symbol}_object"])
+            if not is_served_by(allocator, served):
+                where = f"{symbol} of {Path(process['program']).name}"
+                raise CellFailure(f"{where} was served by {served or 'an unknown object'}, not by {allocator.name}")
+    if not processes:
+        raise CellFailure("no process of the program told who served it: it is linked statically, or drops LD_PRELOAD")
+    if report["maps"]:  # a program of a few milliseconds was not met by any look
+        prove_allocator(allocator, report, frozenset(report["maps"]))
 
 
 def _prove_objects(route: Route, allocator: Allocator, report: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from libc.string cimport memset, strcmp
 from bench_harness.native.params cimport (
     EXIT_USAGE, Params, choice, file_name, integer, params_check, params_describe, real)
 from bench_harness.native.system cimport (
-    _exit, dprintf, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
+    _exit, dprintf, latency_begin, latency_text, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
 from bench_harness.native.text cimport (
     Text, text_field, text_field_string, text_key, text_number, text_raw, text_send, text_string)
 
@@ -94,7 +94,8 @@ cdef inline void usage_now(Usage* u) noexcept nogil:
 
 
 cdef inline void window_begin(Cell* cell) noexcept nogil:
-    """The measured window starts here."""
+    """The measured window starts here, and with it the latency probe's count, which goes on until the cell's end."""
+    latency_begin()
     usage_now(&cell.began)
 
 
@@ -151,6 +152,7 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     # The high-water mark first: looking up symbols below may touch pages that are not the workload's.
     cdef long peak = status_bytes(b"VmHWM:")
     cdef long rss = resident_bytes()
+    cdef const char* latency = latency_text()
     cdef int i
     # The kernel keeps RSS in per-CPU counters that lag by some pages: what we saw ourselves is a lower bound too.
     peak = peak if peak > cell.window_rss else cell.window_rss
@@ -207,6 +209,9 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
             text_number(t, <double>cell.sample[i].rss)
             text_raw(t, b"]")
         text_raw(t, b"]")
+    if latency != NULL:
+        text_key(t, b"latency")
+        text_raw(t, latency)
     text_field_string(t, b"malloc_object", object_of(b"malloc"))
     text_field_string(t, b"free_object", object_of(b"free"))
     text_raw(t, b"}")

@@ -179,8 +179,8 @@ cdef inline void workers_run(Cell* cell, Workers* w, Request request, Check chec
     w.cell = cell
     w.request = request
     w.check = check
+    window_begin(cell)      # before the fork: the latency probe counts in those processes that know of it
     workers_fork(w)
-    window_begin(cell)
     workers_watch(w, live)
     cell.paused_ns = -workers_join(w)
     window_end(cell, w.count * w.requests, live)

@@ -76,11 +76,27 @@ static inline long resident_bytes(void) {
     return second ? strtol(second, 0, 10) * sysconf(_SC_PAGESIZE) : -1;
 }
 
+/* What a library that stands in front of the allocator offers (preload/latency.c); 0 without one. */
+static inline void *probe_function(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+
 /* The file that a symbol really comes from: the proof of which allocator served the cell. */
 static inline const char *object_of(const char *symbol) {
     Dl_info info;
-    void *address = dlsym(RTLD_DEFAULT, symbol);
+    void *(*behind)(const char *) = (void *(*)(const char *))probe_function("bench_harness_behind");
+    void *address = behind ? behind(symbol) : dlsym(RTLD_DEFAULT, symbol);
     return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
+}
+
+/* With the latency probe in front: calls are counted from now on. */
+static inline void latency_begin(void) {
+    void (*begin)(void) = (void (*)(void))probe_function("bench_harness_latency_begin");
+    if (begin) begin();
+}
+
+/* What the probe has counted, as JSON; 0 without one. */
+static inline const char *latency_text(void) {
+    const char *(*text)(void) = (const char *(*)(void))probe_function("bench_harness_latency_text");
+    return text ? text() : 0;
 }
 
 /* True under the no-op allocator, whose blocks overlap: what a block holds says nothing then. */

@@ -46,6 +46,8 @@ cdef extern from "bench_harness/native/system.h" nogil:
     long resident_bytes()
     const char* object_of(const char*)
     bint blocks_overlap()
+    void latency_begin()
+    const char* latency_text()
     void* map_pages(size_t)
     void unmap_pages(void*, size_t)
     void usage_read(double*, double*, long*, long*, long*)

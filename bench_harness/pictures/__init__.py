@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bench_harness.analysis import GroupRows
 from bench_harness.pictures.cputime import cputime_figure
+from bench_harness.pictures.latency import has_latency, latency_figure
 from bench_harness.pictures.pareto import pareto_figure
 from bench_harness.pictures.ratios import ratio_figure
 from bench_harness.pictures.scaling import scaling_figure
@@ -40,6 +41,9 @@ def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[], Figure]]]
         if len(mine) > 1:
             jobs.append((f"{slug(label)}-scaling", lambda mine=mine: scaling_figure(mine)))  # type: ignore[misc]
         for g in mine:
+            if has_latency(g):
+                name = f"{slug(label)}-latency" + (f"-{g.threads}" if g.threads != 1 else "")
+                jobs.append((name, lambda g=g: latency_figure(g)))  # type: ignore[misc]
             if has_timeline(g):
                 name = f"{slug(label)}-time" + (f"-{g.threads}" if g.threads != 1 else "")
                 jobs.append((name, lambda g=g: timeline_figure(g)))  # type: ignore[misc]
