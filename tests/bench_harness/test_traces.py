@@ -354,6 +354,23 @@ def test_old_plain_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(list((tmp_path / "cache").glob("*.plain"))) == 1
 
 
+def test_the_traces_that_come_with_the_harness_are_as_they_are_described() -> None:
+    lines = (files.SHIPPED / "README.md").read_text().splitlines()
+    described = {line.split("|")[1].strip(" `"): line for line in lines if line.startswith("| `")}
+    assert set(described) == set(files.shipped_traces())
+    assert sum(path.stat().st_size for path in files.shipped_traces().values()) < 10e6
+    for name, line in described.items():
+        head = read_head(prepare(name))
+        cells = [cell.strip().replace(" ", "") for cell in line.split("|")[2:5]]
+        assert cells == [str(head[field]) for field in ("events", "threads", "handed")]
+        assert head.info["source"] == "recorded" and head["lost"] == 0
+
+
+def test_the_format_is_described_as_it_is() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "traces.md").read_text()
+    assert f"header, {files._HEADER.size} bytes" in text and f"then {len(files._NAMES)} numbers" in text
+
+
 def test_a_recorders_file_tells_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "x.raw").write_bytes(b"something else" * 500)
     with pytest.raises(HarnessError, match="not a recorder's file"):
