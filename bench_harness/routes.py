@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_harness.errors import CellFailure, UsageError
+from bench_harness.errors import CellFailure, HarnessError, UsageError
 from bench_harness.measure import Launch, Observation, is_served_by, prove_allocator, same_file
 from bench_harness.native.build import BIN
 from bench_harness.peers import GLIBC, Allocator
@@ -158,10 +158,15 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
     """How to start a cell under its contender's route.
 
     Raises:
-        CellFailure: the route needs a package that is not there.
+        CellFailure: the route or the program needs what is not there, or a file of the workload is not.
     """
     workload, contender = cell.group.workload, cell.contender
-    arguments = cell_arguments(cell, plan)
+    if workload.missing:
+        raise CellFailure(workload.missing)
+    try:
+        arguments = cell_arguments(cell, plan)
+    except HarnessError as error:
+        raise CellFailure(str(error)) from error
     if workload.kind == "program":
         return _launch_of_program(contender.allocator, workload.path, arguments, plan)
     if contender.route == NATIVE:

@@ -5,7 +5,8 @@ them. A worker that writes to a page gets a copy of its own, which the sum of `P
 """
 from libc.stdio cimport snprintf
 from libc.stdint cimport uint64_t
-from bench_harness.native.cell cimport EXIT_CORRUPT, EXIT_NO_MEMORY, Cell, mark, metric, sample, window_begin, window_end
+from bench_harness.native.cell cimport (
+    EXIT_CORRUPT, EXIT_NO_MEMORY, Cell, mark, metric, sample, window_begin, window_end)
 from bench_harness.native.params cimport Params, integer, real
 from bench_harness.native.random cimport Rng, rng_seed
 from bench_harness.native.system cimport (

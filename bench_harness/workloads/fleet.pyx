@@ -18,7 +18,7 @@ cdef int profile
 
 cdef void declare(Params* p) noexcept nogil:
     global mib, day, profile
-    profile = choice(p, b"profile", b"5|1|2|8", b"which of fleetbench's programs: its default, small, big, large blocks")
+    profile = choice(p, b"profile", b"5|1|2|8", b"programs of fleetbench: its default, small, big, large blocks")
     mib = integer(p, b"mib", 32, 1, 1 << 20, b"MiB", b"live bytes of a thread at full load")
     day = integer(p, b"day", 2_000_000, 1000, 1 << 50, b"mallocs", b"length of a day, as mallocs at full load")
 

@@ -33,8 +33,7 @@ EXPORTS = {
     "cfree",
     "free_sized",
     "free_aligned_sized",
-    "rtmalloc_api",
-    "rtmalloc_emergency_flush",
+    "rtmalloc_api", "rtmalloc_emergency_flush",
 }
 STATIC_TLS_BYTES = 16
 

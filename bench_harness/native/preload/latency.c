@@ -229,7 +229,8 @@ const char *bench_harness_latency_text(void) {
 /* Whose malloc and free stand behind this library: for the cell's proof of who served it. */
 void *bench_harness_behind(const char *symbol) {
     void *found = 0;
-    if (next_ready()) memcpy(&found, strcmp(symbol, "free") == 0 ? (void *)&next.free : (void *)&next.malloc, sizeof found);
+    if (!next_ready()) return 0;
+    memcpy(&found, strcmp(symbol, "free") == 0 ? (void *)&next.free : (void *)&next.malloc, sizeof found);
     return found;
 }
 

@@ -52,7 +52,8 @@ static void *early_move(void *p, size_t n) {
 /* False while the functions are being looked up, by this call or an outer one. */
 static __attribute__((noinline)) int next_seek(void) {
     Next found;
-    if (__atomic_exchange_n(&next_is_sought, 1, __ATOMIC_ACQ_REL)) return __atomic_load_n(&next_is_ready, __ATOMIC_ACQUIRE);
+    if (__atomic_exchange_n(&next_is_sought, 1, __ATOMIC_ACQ_REL))
+        return __atomic_load_n(&next_is_ready, __ATOMIC_ACQUIRE);
     *(void **)&found.malloc = dlsym(RTLD_NEXT, "malloc");
     *(void **)&found.free = dlsym(RTLD_NEXT, "free");
     *(void **)&found.calloc = dlsym(RTLD_NEXT, "calloc");

@@ -1,8 +1,8 @@
 /* The no-op allocator: what a cell costs when malloc and free cost nothing. Its row is the loop overhead.
  *
  * malloc cuts from a ring that wraps around, so blocks overlap: a workload must keep nothing in its blocks.
- * calloc's blocks do not, because libc keeps its thread vectors in them: they come from lists of the thread's freed ones,
- * or fresh from a region, and large ones from the kernel. */
+ * calloc's blocks do not, because libc keeps its thread vectors in them: they come from lists of the thread's freed
+ * ones, or fresh from a region, and large ones from the kernel. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stddef.h>

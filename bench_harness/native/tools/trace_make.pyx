@@ -7,7 +7,7 @@ before the fork: the blocks that were live then are the first that the trace mak
 """
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport strtoul
-from libc.string cimport memcpy, strlen, strrchr
+from libc.string cimport memcpy, strlen, strrchr, strspn
 from bench_harness.native.system cimport dprintf
 from bench_harness.native.trace.format cimport RawEvent
 from bench_harness.native.trace.story cimport Story, story_inherit, story_live, story_open, story_resolve
@@ -25,6 +25,8 @@ cdef Writer writer
 cdef bint story_read(Story* s, const char* argument, RawEvent* blocks, uint64_t count) noexcept nogil:
     """Read FILE[:UNTIL], which begins with `count` blocks."""
     cdef const char* colon = strrchr(argument, c':')
+    if colon != NULL and strspn(colon + 1, b"0123456789") != strlen(colon + 1):
+        colon = NULL        # of a folder's name
     cdef size_t length = <size_t>(colon - argument) if colon != NULL else strlen(argument)
     if length >= PATH_MOST:
         return False

@@ -51,7 +51,7 @@ class Program:
         self.process = process
         self.log = log
         self._witness = witness
-        self.maps: list[str] = []
+        self.maps: set[str] = set()
         self._watched = psutil.Process(process.pid)
 
     def _all(self) -> Iterator[psutil.Process]:
@@ -83,7 +83,7 @@ class Program:
         """Note which files are mapped, for the proof, while it lives.
 
         Only once the witness has spoken in this very program: before exec the process is a copy of the driver, and
-        before the loader is done the libraries are not there yet.
+        before the loader is done the libraries are not there yet. At its end a look may see a part only.
         """
         pid = self.process.pid
         with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ class Program:
             if told and told[-1].endswith(f"\t{program}"):
                 lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
                 parts = (line.split(maxsplit=5) for line in lines)
-                self.maps = sorted({words[5] for words in parts if len(words) == 6 and words[5][0] == "/"}) or self.maps
+                self.maps |= {words[5] for words in parts if len(words) == 6 and words[5][0] == "/"}
 
     def wait_until(self, ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
         """Wait for the program to be ready; Failure when it ends or takes too long."""
@@ -267,7 +267,7 @@ class Run:
             "malloc_object": main.get("malloc_object", ""),
             "free_object": main.get("free_object", ""),
             "processes": list(served.values()),
-            "maps": self.programs[0].maps,
+            "maps": sorted(self.programs[0].maps),
         }
 
     def _witnessed(self) -> tuple[dict[int, dict[str, str]], dict[int, int]]:
