@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench_harness import statistics
 from bench_harness.analysis import GroupRows
-from bench_harness.latency import latency_lines
+from bench_harness.latency_table import latency_lines
 from bench_harness.table import MIB, mebibytes, si
 
 __all__ = ["Details", "details_of"]

@@ -1,20 +1,16 @@
-"""Latency of single calls: percentiles from the histograms that cells report, as tables and as series.
+"""Latency of single calls: what a cell's histograms tell, and what a result file keeps of them.
 
 A histogram is a list of [ns, count] by rising ns: so many calls took at most ns and more than the entry before; its
-steps are 1.6 % wide (native/preload/latency.c). Histograms of several rounds are added up, so that a percentile is one
-of all calls of all rounds.
+steps are 1.6 % wide (native/preload/latency.c).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench_harness.analysis import GroupRows, Row
-
-__all__ = ["KINDS", "PERCENTILES", "Latency", "describe_ns", "latency_entry", "latency_lines", "latency_of"]
+__all__ = ["KINDS", "PERCENTILES", "Latency", "latency_entry"]
 
 KINDS = ("malloc", "free", "realloc")
 PERCENTILES = (50.0, 99.0, 99.9, 99.99)
@@ -74,45 +70,3 @@ def latency_entry(report: Mapping[str, Any]) -> dict[str, Any] | None:
                 "buckets": told[kind]["buckets"],
             }
     return entry
-
-
-def _added(entries: Iterable[Mapping[str, Any]]) -> Latency:
-    sums: Counter[float] = Counter()
-    longest = 0.0
-    for entry in entries:
-        for ns, count in entry["buckets"]:
-            sums[ns] += count
-        longest = max(longest, entry["longest_ns"])
-    return Latency(tuple(sorted(sums.items())), longest)
-
-
-def latency_of(row: Row, kind: str) -> Latency | None:
-    """All calls of one kind of a contender's successful cells; None when none were timed."""
-    entries = [cell["latency"][kind] for cell in row.cells if kind in cell.get("latency", {})]
-    return _added(entries) if entries else None
-
-
-def describe_ns(ns: float) -> str:
-    """A time with three digits and its unit."""
-    for limit, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if ns >= limit:
-            return f"{ns / limit:.3g} {unit}"
-    return f"{ns:.3g} ns"
-
-
-def latency_lines(group: GroupRows) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
-    """Headings and lines of a group's table; None when none of its calls were timed."""
-    kinds = [kind for kind in KINDS if any(latency_of(row, kind) for row in group.rows)]
-    if not kinds:
-        return None
-    names = (*(f"p{percent:g}" for percent in PERCENTILES), "longest")
-    headings = ("allocator", *(f"{kind} {name}" for kind in kinds for name in names))
-    lines = []
-    for row in group.rows:
-        texts: list[str] = []
-        for kind in kinds:
-            one = latency_of(row, kind)
-            times: Sequence[float] = [*(one.percentile(p) for p in PERCENTILES), one.longest] if one else []
-            texts += [describe_ns(ns) for ns in times] or ["-"] * len(names)
-        lines.append(("(loop overhead)" if row.is_probe else row.contender, *texts))
-    return headings, lines

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench_harness.analysis import GroupRows
-from bench_harness.latency import KINDS, describe_ns, latency_of
+from bench_harness.latency import KINDS
+from bench_harness.latency_table import describe_ns, latency_of
 from bench_harness.pictures.style import footnote, look_of
 
 __all__ = ["has_latency", "latency_figure"]

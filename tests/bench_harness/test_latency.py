@@ -14,7 +14,8 @@ import pytest
 from bench_harness.analysis import analyse
 from bench_harness.cli import main
 from bench_harness.details import details_of
-from bench_harness.latency import KINDS, Latency, describe_ns, latency_entry, latency_of
+from bench_harness.latency import KINDS, Latency, latency_entry
+from bench_harness.latency_table import describe_ns, latency_of
 from bench_harness.peers import Allocator
 from bench_harness.pictures import draw
 from bench_harness.plan import NATIVE, Contender, Plan
