@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench_harness.tracing import raw
 from bench_harness.tracing.files import compress, prepare
 from bench_harness.tracing.raw import RawWriter
 from bench_harness.tracing.recording import record
-from tests.bench_harness.tracing_tools import make_trace
+from tests.bench_harness.tracing_tools import history, make_trace
 
 MIB = 1 << 20
 
@@ -36,32 +35,6 @@ def report(path: Path, *arguments: str, preload: Path | None = None, **env: str)
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout)
     return found
-
-
-def history(seed: int, threads: int, events: int, addresses: int = 400) -> RawWriter:
-    """A random history of several threads: every kind of call, hand-overs, sizes up to 200 KB, threads that end."""
-    draw = random.Random(seed)
-    writer, live = RawWriter(), {}
-    for n in range(events):
-        thread = draw.randrange(threads * n // events, threads)  # early threads end, late ones begin
-        size = int(draw.random() ** 6 * 200_000)
-        if live and draw.random() < len(live) / addresses:
-            address = draw.choice(list(live))
-            del live[address]
-            if draw.random() < 0.3:
-                writer.add(raw.RESIZE, thread, address, ns=n * 1000)
-                writer.add(raw.RESIZED, thread, address, size, ns=n * 1000)
-                live[address] = size
-            else:
-                writer.add(raw.FREE, thread, address, ns=n * 1000)
-            continue
-        address = next(a for a in range(1, 2 * addresses) if a not in live)
-        op = draw.choice((raw.MALLOC, raw.MALLOC, raw.CALLOC, raw.ALIGNED))
-        writer.add(op, thread, address, size, 1 << draw.randrange(13), n * 1000)
-        live[address] = size
-    for thread in range(threads - 1):
-        writer.add(raw.THREAD_END, thread, 0, ns=events * 1000)
-    return writer
 
 
 @pytest.mark.parametrize("library", [None, "libnoop.so"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import random
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench_harness.tracing import raw
 from bench_harness.tracing.files import make_plain, read_head
 from bench_harness.tracing.raw import RawWriter
 
+MAKERS = (raw.MALLOC, raw.MALLOC, raw.CALLOC, raw.ALIGNED)
 KINDS = ("malloc", "calloc", "aligned", "free", "realloc", "time")
 
 
@@ -102,8 +106,38 @@ def decode(plain: Path) -> Decoded:
     return decoded
 
 
+@functools.cache
+def history(seed: int, threads: int, events: int, addresses: int = 400, makers: tuple[int, ...] = MAKERS) -> RawWriter:
+    """A random history of several threads: every kind of call, hand-overs, sizes up to 200 KB, threads that end.
+
+    Made once for all tests that ask for the same, which do not add to it.
+    """
+    draw = random.Random(seed)
+    writer, live = RawWriter(), {}
+    for n in range(events):
+        thread = draw.randrange(threads * n // events, threads)  # early threads end, late ones begin
+        size = int(draw.random() ** 6 * 200_000)
+        if live and draw.random() < len(live) / addresses:
+            address = draw.choice(list(live))
+            del live[address]
+            if draw.random() < 0.3:
+                writer.add(raw.RESIZE, thread, address, ns=n * 1000)
+                writer.add(raw.RESIZED, thread, address, size, ns=n * 1000)
+                live[address] = size
+            else:
+                writer.add(raw.FREE, thread, address, ns=n * 1000)
+            continue
+        address = next(a for a in range(1, 2 * addresses) if a not in live)
+        op = draw.choice(makers)
+        writer.add(op, thread, address, size, 1 << draw.randrange(13), n * 1000)
+        live[address] = size
+    for thread in range(threads - 1):
+        writer.add(raw.THREAD_END, thread, 0, ns=events * 1000)
+    return writer
+
+
 def make_trace(writer: RawWriter, folder: Path, slice_events: int = 4096) -> Path:
-    raw, plain = folder / "made.raw", folder / "made.plain"
-    writer.save(raw, "made")
-    make_plain(plain, {"source": "test"}, [str(raw)], slice_events)
+    source, plain = folder / "made.raw", folder / "made.plain"
+    writer.save(source, "made")
+    make_plain(plain, {"source": "test"}, [str(source)], slice_events)
     return plain

@@ -1,5 +1,5 @@
 /* What is hard for a recorder: many short threads, hand-overs, closed descriptors, forks from threads, signal
- * handlers that allocate. Prints `well` at its end. */
+ * handlers that allocate. Takes the number of short threads, a multiple of three; prints `well` at its end. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -51,11 +51,12 @@ static void child(int by_syscall) {
     if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 3) { puts("a child failed"); exit(1); }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc != 2) return 2;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
     for (int fd = 3; fd < 100; fd++) close(fd);
-    threads(1500, 3);
+    threads(atoi(argv[1]), 3);
     /* A handler that allocates may meet the allocator's lock: only while none is held, in code that calls nothing. */
     sigaction(SIGALRM, &action, 0);
     setitimer(ITIMER_REAL, &often, 0);
