@@ -72,8 +72,8 @@ def test_sizes_and_lives_are_those_of_the_figures(cells: dict[str, Path], tmp_pa
     for size, rate, _ in frequent:
         assert made[size] / made.total() == pytest.approx(rate / rates, rel=0.1)
     usual = sorted(rows, key=lambda row: -row[2])[:12]
-    for size, _, number in usual:
-        assert alive[size] / alive.total() == pytest.approx(number / lives, rel=0.15)
+    for size, _, share in usual:
+        assert alive[size] / alive.total() == pytest.approx(share / lives, rel=0.15)
 
 
 def test_the_load_follows_the_day(cells: dict[str, Path]) -> None:

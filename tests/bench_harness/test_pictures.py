@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,7 +159,7 @@ def test_no_text_is_cut(drawn: Drawn, width: float) -> None:
 def test_text_is_equally_large_in_all_pictures(drawn: Drawn, width: float) -> None:
     for name, figure in drawn[width]:
         assert figure.get_figwidth() == width, name
-        assert min(text.get_fontsize() for text in _texts(figure)) >= SMALL, name
+        assert min(float(text.get_fontsize()) for text in _texts(figure)) >= SMALL, name
 
 
 def test_a_title_and_a_legend_do_not_cover_each_other(drawn: Drawn) -> None:
@@ -223,7 +224,8 @@ def test_each_allocator_bears_its_own_marks(sample: Results) -> None:
         for c in sample.cells
     ]
     (figure,) = (f for name, f in _figures(make_results(slow), WIDE) if name == "burst-time")
-    at = {round(float(line.get_xdata()[0]), 3) for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
+    lines = [np.asarray(line.get_xdata(), float) for line in figure.axes[0].lines]
+    at = {round(float(x[0]), 3) for x in lines if len(x) == 1}
     assert at == {0.1, 0.2, 0.4, 0.5}
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from bench_harness.commands import cli, measure
+from bench_harness.commands import measure
 from bench_harness.errors import CellFailure
 from bench_harness.measuring.catalogue import PROGRAMS, Workload, _missing, find_workloads
 from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan
 from bench_harness.measuring.record import run_cell
 from bench_harness.measuring.routes import _prove_program
 from bench_harness.peers.allocators import Allocator
+from bench_harness.reporting.table import make_console
 
 NAMES = [path.stem for path in sorted(PROGRAMS.glob("[!_]*.py"))]
 SMALL = {
@@ -117,7 +118,7 @@ def test_what_is_missing_is_told(
     assert find_workloads()["redis"].missing == "redis-server is not installed"
     assert cli.main(["run", "--workload", "redis", "--repeat", "1"]) == 1
     assert "--workload redis: redis-server is not installed" in capsys.readouterr().err
-    chosen = measure.chosen_workloads(["program"], cli.make_console())
+    chosen = measure.chosen_workloads(["program"], make_console())
     assert "redis" not in [workload.name for workload, _ in chosen]
     assert "skipped: redis: redis-server is not installed" in capsys.readouterr().out
 

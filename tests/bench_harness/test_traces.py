@@ -191,7 +191,8 @@ def test_every_allowed_order_frees_the_right_blocks(
 ) -> None:
     """Random histories with hand-overs and reuse of addresses: sizes are unique, so a mix-up would show."""
     draw = random.Random(seed)
-    writer, live, addresses = RawWriter(), {}, list(range(1, 60))
+    writer, addresses = RawWriter(), list(range(1, 60))
+    live: dict[int, int] = {}
     for size in range(1, 300):
         thread = draw.randrange(threads)
         if live and draw.random() < 0.5:

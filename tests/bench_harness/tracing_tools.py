@@ -113,7 +113,8 @@ def history(seed: int, threads: int, events: int, addresses: int = 400, makers: 
     Made once for all tests that ask for the same, which do not add to it.
     """
     draw = random.Random(seed)
-    writer, live = RawWriter(), {}
+    writer = RawWriter()
+    live: dict[int, int] = {}
     for n in range(events):
         thread = draw.randrange(threads * n // events, threads)  # early threads end, late ones begin
         size = int(draw.random() ** 6 * 200_000)
