@@ -84,11 +84,11 @@ cdef inline void workers_await(Workers* w) noexcept nogil:
 cdef inline void worker_serve(Workers* w, long number) noexcept nogil:
     """A worker's requests, in steps with pauses between them; workers begin their steps one after the other."""
     cdef Rng rng = rng_seed(<uint64_t>w.cell.seed, <uint64_t>number + 1)
-    cdef long step = <long>(w.seconds * 1e9) // STEPS, began = now_ns() + step * number // w.count, at, i, k
+    cdef long step = <long>(w.seconds * 1e9) // STEPS, began = now_ns() + step * number // w.count, at, i, _k
     for i in range(STEPS):
         sleep_until_ns(began + i * step)
         at = now_ns()
-        for k in range(w.requests * i // STEPS, w.requests * (i + 1) // STEPS):
+        for _k in range(w.requests * i // STEPS, w.requests * (i + 1) // STEPS):
             w.request(w.cell, &rng)
         w.ledger.busy_ns[number] += now_ns() - at
 

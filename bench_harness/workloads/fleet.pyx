@@ -27,12 +27,12 @@ cdef void work(Worker* w) noexcept nogil:
     cdef Lifetimes* l = &lifetimes[w.number]
     cdef Rng rng = rng_seed(<uint64_t>w.crew.cell.seed, <uint64_t>w.number)
     cdef double load, hour = 0.5 + <double>w.number / w.crew.threads     # the first begins at noon, others later
-    cdef long i, calls, began
-    for i in range(fleet.blocks):
+    cdef long _i, calls, began
+    for _i in range(fleet.blocks):
         fleet_born(&fleet, l, &fleet.living, &rng)
     while working(w):
         began, calls, load = now_ns(), 0, diurnal(<double>l.tick / day + hour)
-        for i in range(BATCH):
+        for _i in range(BATCH):
             calls += lifetimes_tick(l)
             if <double>(rng_next(&rng) >> 32) < load * 4294967296.0:
                 fleet_born(&fleet, l, &fleet.births, &rng)

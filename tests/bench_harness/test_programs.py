@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench_harness.commands import measure
+from bench_harness.commands import cli, measure
 from bench_harness.errors import CellFailure
 from bench_harness.measuring.catalogue import PROGRAMS, Workload, _missing, find_workloads
 from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan

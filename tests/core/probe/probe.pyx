@@ -14,7 +14,6 @@ from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_WORDS
 from rtmalloc.core.base.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
 from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.base.size_class cimport class_of_aligned, class_of_size, rt_class_count, rt_class_size, rt_class_slices
-from rtmalloc.core.base.table_file cimport TableError, table_parse
 from rtmalloc.core.giveback.purge cimport QUIET_NEVER, purge_for_peak, purge_segment
 from rtmalloc.core.pages cimport segment
 from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, growth_unmap_idle
@@ -28,7 +27,7 @@ from rtmalloc.core.spans.span cimport (
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
 from rtmalloc.core.spans.transfer_cache cimport transfer_drain, transfer_give, transfer_take
-from rtmalloc.core.types cimport RT_CLASSES_MOST, Allocator, PageHeap, RadixMap, Rise, Segment, Span
+from rtmalloc.core.types cimport Allocator, PageHeap, RadixMap, Rise, Segment, Span
 
 SLICE_BYTES = RT_SLICE_BYTES
 SLICE_WORDS = RT_SLICE_WORDS
