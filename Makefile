@@ -4,25 +4,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
-.PHONY: build variants bench test soak regrtest pyperformance check peers plots clean
+.PHONY: build compile variants bench test soak regrtest pyperformance check peers plots clean
 
-$(STAMP): pyproject.toml
+# What building and measuring need.
+$(STAMP): pyproject.toml ci/install.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rtmalloc needs Python 3.10 or later, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python ci/install.py
+	$(BIN)/python ci/install.py bench
+	touch $@
+
+# And what tests and checks need beside it.
+$(TOOLS): $(STAMP)
+	$(BIN)/python ci/install.py test
 	touch $@
 
 # Compile in place; setup.py rebuilds only what changed.
-build: $(STAMP)
+compile: $(STAMP)
 	$(BIN)/python setup.py -q build_ext --inplace
 	$(BIN)/python -m bench_harness.native.build
+
+# All that a contributor needs.
+build: $(TOOLS) compile
 
 # The libraries of variants.toml, or `make variants NAME=lookup-radix` for one, into build/variants.
 variants: build
 	$(BIN)/python ci/variants.py $(NAME)
 
-bench: build
+# With the peers that are not here yet, as far as they can be had.
+bench: compile
+	$(BIN)/python -m bench_harness peers --missing
 	$(BIN)/python -m bench_harness run
 
 test: build
@@ -31,7 +43,7 @@ test: build
 soak: build
 	ci/soak
 
-check: $(STAMP)
+check: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -42,11 +54,11 @@ regrtest: build
 pyperformance: build
 	$(BIN)/python ci/pyperformance.py
 
-# Other allocators to compare with: Debian's packages.
-peers:
-	apt-get install -y --no-install-recommends libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4
+# Other allocators to compare with, from PyPI and Debian into .peers: neither root nor a compiler is needed.
+peers: $(STAMP)
+	$(BIN)/python -m bench_harness peers
 
-plots: build
+plots: compile
 	$(BIN)/python -m bench_harness plots
 
 clean:

@@ -35,7 +35,9 @@ def code_of(text: str) -> str:
     text = _IMPORT.sub("", text)
     text = re.sub(r'"""(?:.|\n)*?"""', "", text)
     text = re.sub(r'b?"(?:[^"\\\n]|\\.)*"', '""', text)
-    return re.sub(r"#.*", "", text)
+    text = re.sub(r"#.*", "", text)
+    # A field may bear the name of a function.
+    return re.sub(r"\.[A-Za-z_]\w*", "", text)
 
 
 def enum_names(text: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Install into the virtual environment what building, benching and testing rtmalloc need.
 
+    ci/install.py EXTRA...     # extras of pyproject.toml; its build requirements always
+
 The lists come from pyproject.toml, so that there is one place to change them. rtmalloc itself is not
 installed: `make build` compiles it in place.
 """
@@ -18,8 +20,8 @@ def install(*requirements: str) -> None:
     )
 
 
-def main() -> None:
-    """Install the build requirements and the ``bench`` and ``test`` extras."""
+def main(wanted: list[str]) -> None:
+    """Install the build requirements and the extras that are ``wanted``."""
     if sys.version_info < (3, 11):
         install("tomli>=2")
         import tomli as tomllib
@@ -27,7 +29,7 @@ def main() -> None:
         import tomllib
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    install(*project["build-system"]["requires"], *extras["bench"], *extras["test"])
+    install(*project["build-system"]["requires"], *(text for extra in wanted for text in extras[extra]))
 
 
-main()
+main(sys.argv[1:])

@@ -11,19 +11,20 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from bench_harness import analysis, store
 from bench_harness.ablation.declaration import Declaration, Item, read, select
 from bench_harness.ablation.effects import SwitchEffects, effects_of
 from bench_harness.ablation.sides import chosen_of, contenders_of, groups_of
 from bench_harness.ablation.text import markdown, print_effects, print_list
-from bench_harness.catalogue import find_workloads
 from bench_harness.errors import HarnessError, UsageError
+from bench_harness.measuring import store
+from bench_harness.measuring.catalogue import find_workloads
+from bench_harness.measuring.plan import Plan
+from bench_harness.measuring.run import expected_seconds, make_header
+from bench_harness.measuring.store import Journal, Results
 from bench_harness.native.build import build_cells
-from bench_harness.peers import find_allocators
-from bench_harness.plan import Plan
-from bench_harness.progress import duration
-from bench_harness.run import expected_seconds, make_header
-from bench_harness.store import Journal, Results
+from bench_harness.peers.allocators import find_allocators
+from bench_harness.reporting.progress import duration
+from bench_harness.verdicts import analysis
 
 __all__ = ["Measure", "ablate", "again"]
 
@@ -188,7 +189,7 @@ def _present(
 ) -> None:
     disturbed = max((analysis.disturbed_share(results) for results in seen), default=0.0)
     print_effects(console, found, disturbed, arguments.details)
-    from bench_harness.pictures.ablation import draw_ablation  # matplotlib takes a second to import
+    from bench_harness.ablation.picture import draw_ablation  # matplotlib takes a second to import
 
     files = draw_ablation(found, arguments.plots, "What each idea is worth")
     console.print(f"pictures: {', '.join(map(str, files))}", markup=False, soft_wrap=True)

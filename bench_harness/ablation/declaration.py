@@ -6,29 +6,21 @@ An item is an idea with what was guessed of it. It has one or more switches; a s
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
-from bench_harness.catalogue import Workload, parse_workload
+from bench_harness.documents import PACKAGE, read_toml
 from bench_harness.errors import HarnessError, UsageError
-from bench_harness.plan import NATIVE, Group
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - exercised on Python 3.10 only
-    import tomli as tomllib
+from bench_harness.measuring.catalogue import Workload, parse_workload
+from bench_harness.measuring.plan import NATIVE, Group
 
 __all__ = ["ROWS", "Declaration", "Guess", "Item", "Side", "Switch", "read", "select"]
 
-PACKAGE = Path(__file__).resolve().parents[1]
 ROWS = PACKAGE / "ablation.toml"
-SCHEMA = PACKAGE / "schema" / "ablation-1.json"
+SCHEMA = "ablation-1"
 
 
 @dataclass(frozen=True)
@@ -163,16 +155,7 @@ def read(path: Path, found: Mapping[str, Workload]) -> Declaration:
     Raises:
         HarnessError: it cannot be read, breaks the schema, or names a workload wrong or a switch twice; it says where.
     """
-    try:
-        document = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise HarnessError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise HarnessError(f"{path}: not TOML: {error}") from error
-    schema = json.loads(SCHEMA.read_text())
-    broken = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(document))
-    if broken is not None:
-        raise HarnessError(f"{path}: not a valid list of ideas at {broken.json_path}: {broken.message[:200]}")
+    document = read_toml(path, SCHEMA, "list of ideas")
     items = []
     names: set[str] = set()
     for entry in document["items"]:

@@ -17,9 +17,9 @@ from typing import Any
 from bench_harness import statistics
 from bench_harness.ablation.declaration import Declaration, Item, Switch
 from bench_harness.ablation.sides import contender_name
-from bench_harness.plan import Group
+from bench_harness.measuring.plan import Group
+from bench_harness.measuring.store import Results
 from bench_harness.statistics import Comparison
-from bench_harness.store import Results
 
 __all__ = ["LEAST", "MEASURES", "Effect", "Measure", "SwitchEffects", "Verdict", "effects_of", "steady_rss"]
 

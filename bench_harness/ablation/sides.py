@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,19 +10,17 @@ from pathlib import Path
 
 from bench_harness.ablation.declaration import Declaration, Item, Side
 from bench_harness.errors import UsageError
-from bench_harness.native.build import BIN
-from bench_harness.peers import Allocator, describe, variant
-from bench_harness.plan import NATIVE, Contender, Group
+from bench_harness.measuring.plan import NATIVE, Contender, Group
+from bench_harness.peers.allocators import Allocator, describe
+from bench_harness.peers.options import complaint_of, variant
 
 __all__ = ["chosen_of", "contender_name", "contenders_of", "groups_of", "prove_side"]
 
-PROOF = ("churn", "live=10", "ops=100")  # a cell of a few milliseconds
-PROOF_SECONDS = 60.0
 BUILD_SECONDS = 600.0
 
 
 def contender_name(declaration: Declaration, side: Side) -> str:
-    """A side's name in results: `rtmalloc`, `rtmalloc-shard-off`, `rtmalloc[bin_max=0]`."""
+    """A side's name in results: `NAME`, `NAME-VARIANT`, `NAME[OPTION=VALUE]`."""
     base = f"{declaration.allocator}-{side.variant}" if side.variant else declaration.allocator
     return f"{base}[{','.join(side.options)}]" if side.options else base
 
@@ -43,7 +40,7 @@ def _variants(declaration: Declaration, items: Sequence[Item]) -> dict[str, Allo
     libraries = {}
     for name, switches in users.items():
         library = _build(declaration, name, switches)
-        libraries[name] = replace(describe(f"{declaration.allocator}-{name}", library), family=declaration.allocator)
+        libraries[name] = describe(f"{declaration.allocator}-{name}", library, declaration.allocator)
     return libraries
 
 
@@ -64,18 +61,11 @@ def _build(declaration: Declaration, name: str, switches: Sequence[str]) -> Path
 def prove_side(allocator: Allocator, switches: Sequence[str]) -> None:
     """Run one small cell under a side: the library must load, and accept its options without a word.
 
-    An allocator that does not know an option says so on stderr and keeps its default: that row would measure nothing.
-
     Raises:
         UsageError: it failed or complained; the message names the switches.
     """
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {**allocator.environment, "LD_PRELOAD": str(allocator.path)}
-    command = [str(BIN / PROOF[0]), *PROOF[1:]]
-    tried = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PROOF_SECONDS)
-    if tried.returncode or tried.stderr.strip():
-        words = tried.stderr.strip().splitlines()
-        why = words[0] if words else f"exit status {tried.returncode}"
+    why = complaint_of(allocator)
+    if why:
         raise UsageError(f"switch {', '.join(switches)}: {allocator.name} does not work: {why}")
 
 

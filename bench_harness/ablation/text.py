@@ -11,8 +11,8 @@ from rich.text import Text
 
 from bench_harness.ablation.declaration import Item
 from bench_harness.ablation.effects import LEAST, MEASURES, Effect, SwitchEffects, Verdict
-from bench_harness.analysis import BUSY_SHARE
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS, Comparison
+from bench_harness.verdicts.analysis import BUSY_SHARE
 
 __all__ = [
     "Lines",

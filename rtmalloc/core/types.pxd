@@ -30,7 +30,7 @@ cdef enum:
     TRANSFER_LENGTHS = 6       # spans of 1, 2, 4, 8, 16, 32 slices
     TRANSFER_SPANS = 64        # most spans of one length in the transfer cache
     SHELF_HINTS = 4            # events that can be left for the holder of a shelf's lock
-    HOME_BATCHES = 16          # words of spans that a heap batches frees for at a time
+    HOME_CELLS = 256           # objects on their way home that a heap gathers
     CELL_BLOCKS = 15           # sizes of a bin's block: 2**0 .. 2**14 cells
     PROFILE_SMALL = 2049       # buckets: [n] counts requests of 16 * n - 15 to 16 * n bytes (0 bytes: [1])
     PROFILE_LARGE = 512        # buckets of large requests: eighths of a doubling, 64 bits
@@ -157,17 +157,6 @@ cdef struct Arena:
 
 # ---- spans between the threads
 
-cdef struct Batch:
-    # Objects on their way home: some of the 64 of one word of one span, which stays what it is meanwhile. Its holder's.
-    Span* span                 # NULL = empty
-    uint64_t mask
-    char* low                  # address of the word's first object, and ...
-    uint32_t bytes             # ... of all its objects together: what lies there belongs to this batch; 0 = empty
-    uint32_t size              # of an object
-    uint64_t reciprocal        # of the size
-    uint32_t word
-    uint32_t class_            # of the span
-
 cdef struct Run:
     # Objects that were claimed together: some of the 64 of one word.
     char* first                # address of the word's first object
@@ -234,7 +223,7 @@ cdef struct Sampler:
 cdef struct Heap:
     # A thread's (its own alone, but for fields with a guard), or a CPU's (then whichever thread has its turn).
     #     capacity_bytes = sum over the bins of capacity * size
-    #     home_room = remote_kib - bytes in the batches, once it was worked out at a tick
+    #     home_room = remote_kib - bytes of the objects in `home`
     # -- the line that every malloc and free reads
     uint32_t tag_base          # of its slot: tag - tag_base is the bin's offset if the object is of that slot
     int32_t beat               # frees into bins until the slow path is to look: at the next tick, or at a chosen free
@@ -243,7 +232,7 @@ cdef struct Heap:
     uint32_t id                # 1 ..
     uint32_t live              # 1 while a thread has it (heaps lock)
     int64_t capacity_bytes
-    int64_t home_room          # bytes that the batches may still take
+    int64_t home_room          # bytes that `home` may still take
     uint64_t epoch_at          # clock, in ms, of the next epoch
     int32_t beat_length        # BEAT_LEAST .. BEAT_MOST
     uint32_t flush_seen        # the allocator's flush_epoch that this heap has followed
@@ -251,9 +240,9 @@ cdef struct Heap:
     Bin bins[CLASSES_MOST]
     Source sources[CLASSES_MOST]
     # -- objects on their way home
-    uint32_t home_last         # where in `home` the batch lies that takes objects without further ado, in bytes
+    uint32_t home_count
     bint last_zeroed           # whether the object that the last refill returned is known to be zero
-    Batch home[HOME_BATCHES + 1]  # the last one stays empty
+    void* home[HOME_CELLS]     # objects of other slots, and of classes without a bin
     # -- cells
     void** cells               # [cell_count] the blocks of the bins
     uint32_t cell_count
@@ -268,6 +257,9 @@ cdef struct Heap:
     uint32_t life              # counts the threads that have had it
     uint32_t steal             # class that gives up bin capacity next
     int32_t beat_rest          # beats until the next tick beyond those that `beat` counts
+    uint32_t beat_end          # frees into bins since the heap was made, once `beat` has reached 0 (modulo 2**32)
+    uint32_t freed_before      # such frees up to the last refill
+    uint32_t fetched_before    # objects that the last refill has fetched
     uint32_t recording         # of the profile that this heap takes part in; 0 = none
     Sampler sample_freed       # among objects that frees put into bins, beyond those that `beat` counts
     Sampler sample_fetched     # among objects that refills put there

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bench_harness.catalogue import Workload, find_workloads
+from bench_harness.measuring.catalogue import Workload, find_workloads
+from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan
+from bench_harness.measuring.store import SCHEMA_VERSION, Results
 from bench_harness.native.build import build_cells
-from bench_harness.peers import Allocator, find_allocators
-from bench_harness.plan import NATIVE, Contender, Group, Plan
-from bench_harness.store import SCHEMA_VERSION, Results
+from bench_harness.peers.allocators import Allocator, find_allocators
 
 MIB = 1 << 20
 
@@ -39,7 +39,7 @@ def allocators(cells: dict[str, Path]) -> dict[str, Allocator]:
 @pytest.fixture(scope="session")
 def known(cells: dict[str, Path]) -> Allocator:
     """The allocator of known cost, under the name `known`."""
-    from bench_harness.peers import select_allocators
+    from bench_harness.peers.selection import select_allocators
 
     return select_allocators({}, [f"known={cells['libknown.so']}"], (), probe=False)[0]
 

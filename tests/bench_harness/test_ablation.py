@@ -9,20 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.text import Text
 
 from bench_harness.ablation import command as ablate_command
 from bench_harness.ablation.declaration import ROWS, Declaration, Side, read, select
 from bench_harness.ablation.effects import SwitchEffects, Verdict, effects_of, steady_rss
+from bench_harness.ablation.picture import ablation_figure, draw_ablation
 from bench_harness.ablation.sides import chosen_of, contender_name, contenders_of, groups_of, prove_side
 from bench_harness.ablation.text import detail_lines, markdown, notes, summary_lines
-from bench_harness.catalogue import Workload
-from bench_harness.cli import main
+from bench_harness.commands.cli import main
 from bench_harness.errors import HarnessError, UsageError
-from bench_harness.peers import Allocator, variant
-from bench_harness.pictures.ablation import draw_ablation
-from bench_harness.plan import NATIVE, Contender, Plan
-from bench_harness.store import Journal, Results, load, save
+from bench_harness.measuring.catalogue import Workload
+from bench_harness.measuring.plan import NATIVE, Contender, Plan
+from bench_harness.measuring.store import Journal, Results, load, save
+from bench_harness.peers.allocators import Allocator
+from bench_harness.peers.options import variant
+from bench_harness.reporting.pictures.style import SMALL, WIDE, pleasant
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 if sys.version_info >= (3, 11):
@@ -381,6 +385,21 @@ def test_the_picture_names_every_switch_and_is_the_same_for_the_same_data(
         assert part in text
 
 
+def test_the_picture_of_all_ideas_can_be_read_on_a_page(workloads: dict[str, Workload]) -> None:
+    declaration = read(ROWS, workloads)
+    nothing = make_results([make_cell("other", 0, 1.0)])
+    found = effects_of(declaration, declaration.items, nothing, nothing)
+    with pleasant():
+        figure = ablation_figure(found, "title")
+        figure.canvas.draw()
+        texts = [t for t in figure.findobj(Text) if t.get_text().strip()]
+        assert figure.get_figwidth() == WIDE and min(t.get_fontsize() for t in texts) >= SMALL
+        for text in texts:
+            box = text.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+        plt.close(figure)
+
+
 # The command
 
 
@@ -430,7 +449,7 @@ def test_an_interrupted_run_goes_on_in_either_pass(
     rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped in the first pass and in the second, it runs every cell once."""
-    from bench_harness import run as run_module
+    from bench_harness.measuring import run as run_module
 
     real = run_module.run_plan
     ran: list[tuple[int, Any]] = []
@@ -447,7 +466,7 @@ def test_an_interrupted_run_goes_on_in_either_pass(
     def run_plan(plan: Plan, target: Path, argv: Any, progress: Any, resume: bool) -> Results:
         return real(plan, target, argv, progress, resume, execute=execute)
 
-    monkeypatch.setattr("bench_harness.cli.run_plan", run_plan)
+    monkeypatch.setattr("bench_harness.commands.measure.run_plan", run_plan)
     left[0] = 10
     assert _run(rows, "--repeat", "3") == 130
     assert "--resume" in capsys.readouterr().out and not Path("results/ablation.json").exists()

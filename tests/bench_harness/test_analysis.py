@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench_harness import analysis
-from bench_harness.compare import changes
 from bench_harness.errors import HarnessError, UsageError
-from bench_harness.store import Results
-from bench_harness.verdict import sentences, winner
+from bench_harness.measuring.store import Results
+from bench_harness.reporting.numbers import describe_verdict
+from bench_harness.verdicts import analysis
+from bench_harness.verdicts.changes import changes
+from bench_harness.verdicts.sentences import sentences, winner
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 
@@ -78,6 +79,19 @@ def test_the_verdict_says_what_is_known_and_what_failed(sample: Results) -> None
     text = "\n".join(sentences(analysis.analyse(few)))
     assert "jemalloc failed in larson, 1 thread: hung" in text
     assert "no significance can be claimed" in text
+
+
+def test_few_rounds_claim_nothing() -> None:
+    cells = [make_cell(name, r, speed) for name, speed in (("glibc", 1e6), ("jemalloc", 2e6)) for r in range(5)]
+    assert sentences(analysis.analyse(make_results(cells))) == [
+        "with 5 rounds no significance can be claimed; 6 are the fewest"
+    ]
+    assert describe_verdict(analysis.analyse(make_results(cells[::5]))[0].rows[0].throughput_ratio) == "2.000 ?"
+
+
+def test_a_file_of_before_there_were_presets_is_all_of_the_default() -> None:
+    row = analysis.analyse(make_results([make_cell("glibc", 0, 1e6)]))[0].row("glibc")
+    assert row is not None and row.preset == "default" and row.version == "1"
 
 
 def test_a_contender_of_which_no_cell_ran_is_a_row_with_its_reason() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench_harness.catalogue import Workload
+from bench_harness.measuring.catalogue import Workload
 from bench_harness.native.build import workload_sources
 
 NAMES = [path.stem for path in workload_sources()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench_harness.cli import main
-from bench_harness.store import Journal, Results, load, save
+from bench_harness.commands.cli import main
+from bench_harness.measuring.store import Journal, Results, load, save
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--seconds", "0.03", "--warmup", "0", "--retries", "0", "--threads", "1"]
@@ -52,6 +53,8 @@ def test_list_shows_workloads_allocators_and_routes(capsys: pytest.CaptureFixtur
         (["run", "--allocator", "a b=/bin/true"], "a name is made of letters"),
         (["run", "--set", "glibc"], "must be NAME.OPTION=VALUE"),
         (["run", "--set", "hoard.x=1"], "with NAME one of glibc"),
+        (["run", "--set", "rtmalloc.foo=1"], "--set rtmalloc.foo=1: rtmalloc has no option foo; it has address_order"),
+        (["run", "--allocator", "glibc:small"], "no such preset; glibc has default, low-memory"),
         (["run", "--threads", "0"], "must be numbers from 1 to 4096"),
         (["run", "--threads", "two"], "must be numbers from 1 to 4096"),
         (["run", "--seconds", "nan"], "must be a number from 0.01"),
@@ -188,6 +191,33 @@ def test_module_and_version() -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run([sys.executable, "-m", "bench_harness", "--version"], capture_output=True, text=True, env=env)
     assert said.returncode == 0 and said.stdout.startswith("bench-harness ")
+
+
+def test_a_preset_is_named_with_its_version_in_table_and_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.json"
+    options = [*TINY, "--workload", "churn", "--allocator", "glibc", "--allocator", "glibc:low-memory", "--repeat", "1"]
+    assert main(["run", *options, "--json", str(out), "--plots", str(tmp_path / "p")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  glibc:low-memory   2."))
+    assert "±" not in line and "[" not in line, "one round has no interval"
+    results = load(out)
+    entry = results.header["allocators"]["glibc:low-memory"]
+    assert entry["preset"] == "low-memory" and entry["version"].startswith("glibc 2.")
+    assert (tmp_path / "p" / "churn.png").exists() and (tmp_path / "p" / "phone" / "churn.png").exists()
+
+
+@pytest.mark.parametrize("missing", ["rich", "psutil", "numpy", "jsonschema"])
+def test_without_its_extra_every_command_is_one_sentence(missing: str) -> None:
+    block = f"import sys; sys.modules[{missing!r}] = None; from bench_harness.__main__ import main; sys.exit(main())"
+    said = subprocess.run(
+        [sys.executable, "-c", block, "list"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert said.returncode == 1
+    assert re.fullmatch(rf"bench-harness needs {missing}: pip install '\S+\[bench\]'\n", said.stderr)
 
 
 def test_results_are_plain_json_for_others(tmp_path: Path, sample: Results) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from bench_harness import analysis, cluster
 from bench_harness.errors import HarnessError
-from bench_harness.peers import Allocator
-from bench_harness.plan import NATIVE, Contender, Plan
-from bench_harness.store import load
+from bench_harness.measuring import cluster
+from bench_harness.measuring.plan import NATIVE, Contender, Plan
+from bench_harness.measuring.store import load
+from bench_harness.peers.allocators import Allocator
+from bench_harness.verdicts import analysis
 from tests.bench_harness.conftest import Quiet
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
@@ -76,7 +77,7 @@ def test_machine_types_stay_apart(
 
 
 def _two_types(dask_worker: Any) -> dict[str, object]:
-    from bench_harness.machine import describe_machine, machine_id
+    from bench_harness.measuring.machine import describe_machine, machine_id
 
     fields = {**describe_machine(), "kernel": f"kernel of {dask_worker.name}"}
     return {**fields, "id": machine_id(fields)}

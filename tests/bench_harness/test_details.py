@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench_harness import analysis
-from bench_harness.details import details_of
-from bench_harness.store import Results
+from bench_harness.measuring.store import Results
+from bench_harness.reporting.details import details_of
+from bench_harness.verdicts import analysis
 from tests.bench_harness.conftest import MIB, make_cell, make_results
 
 

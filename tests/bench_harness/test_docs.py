@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench_harness.arguments import build_parser
-from bench_harness.catalogue import Workload
+from bench_harness.commands.arguments import build_parser
+from bench_harness.measuring.catalogue import Workload
 from bench_harness.native.build import WORKLOADS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "harness.md").read_text()

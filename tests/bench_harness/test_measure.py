@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from bench_harness.errors import CellFailure
-from bench_harness.measure import Launch, observe, prove_allocator
-from bench_harness.peers import Allocator
-from bench_harness.plan import NATIVE, Cell, Contender, Plan
-from bench_harness.record import run_cell
+from bench_harness.measuring.observation import Launch, observe, prove_allocator
+from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan
+from bench_harness.measuring.record import run_cell
+from bench_harness.peers.allocators import Allocator
 
 MIB = 1 << 20
 CAP = 1024 * MIB

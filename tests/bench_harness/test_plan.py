@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench_harness.peers import Allocator
-from bench_harness.plan import NATIVE, PROBE_ROUNDS, Contender, Plan
+from bench_harness.measuring.plan import NATIVE, PROBE_ROUNDS, Contender, Plan
+from bench_harness.peers.allocators import Allocator
 
 
 def _contenders(base: Allocator, count: int) -> list[Contender]:

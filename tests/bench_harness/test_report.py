@@ -11,9 +11,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from bench_harness import analysis
-from bench_harness.report import render, write_report
-from bench_harness.store import Results
+from bench_harness.measuring.store import Results
+from bench_harness.reporting.html import render, write_report
+from bench_harness.verdicts import analysis
 from tests.bench_harness.conftest import failed_cell, make_results
 
 PHONE = (390, 844)  # CSS pixels
@@ -66,7 +66,10 @@ def browse(page: Path, *options: str) -> str:
 
 def test_nothing_sticks_out_at_phone_width(page: Path) -> None:
     """Measured in a frame as wide as a telephone, because a headless window has a least width of its own."""
-    ask = "document.title = [document.documentElement.scrollWidth, innerWidth, document.images.length].join(' ')"
+    ask = (
+        "const i = [...document.images]; document.title = [document.documentElement.scrollWidth, innerWidth, i.length,"
+        " Math.min(...i.map(x => x.clientWidth)), Math.max(...i.map(x => x.naturalWidth))].join(' ')"
+    )
     inner = page.with_name("inner.html")
     inner.write_text(page.read_text().replace("</body>", f"<script>onload = () => {{ {ask} }}</script></body>"))
     frame = page.with_name("frame.html")
@@ -76,11 +79,13 @@ def test_nothing_sticks_out_at_phone_width(page: Path) -> None:
         'document.getElementById("f").contentDocument.title), 500)</script>'
     )
     dom = browse(frame, "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom")
-    match = re.search(r"(\d+) (\d+) (\d+)", dom.rpartition("</script>")[2])
+    match = re.search(r"(\d+) (\d+) (\d+) (\d+) (\d+)", dom.rpartition("</script>")[2])
     assert match, dom[-300:]
-    content, window, images = map(int, match.groups())
+    content, window, images, shown, natural = map(int, match.groups())
     assert window == PHONE[0] and content <= window
     assert images == 6
+    # The pictures drawn for a telephone, whole, and hardly smaller than they were drawn: text stays as large.
+    assert shown > 0.9 * window and natural / shown < 1.75
 
 
 def test_a_screenshot_shows_a_page(page: Path) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench_harness.catalogue import Workload
 from bench_harness.errors import CellFailure, UsageError
-from bench_harness.peers import Allocator, variant
-from bench_harness.plan import Cell, Contender, Plan
-from bench_harness.record import run_cell
-from bench_harness.routes import ROUTES, _prove_objects, python_contenders
+from bench_harness.measuring import routes
+from bench_harness.measuring.catalogue import Workload
+from bench_harness.measuring.plan import Cell, Contender, Plan
+from bench_harness.measuring.record import run_cell
+from bench_harness.measuring.routes import ROUTES, _prove_objects, launch_of, python_contenders
+from bench_harness.peers.allocators import Allocator
+from bench_harness.peers.options import variant, with_preset
 
 PYTHON = Path(sys.executable)
 
@@ -54,7 +56,7 @@ def test_a_route_that_did_not_happen_is_a_failed_cell(
     make_plan: Callable[..., Plan], allocators: dict[str, Allocator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan("instances", {"live": "100"})
-    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment=()))  # type: ignore[index]
+    monkeypatch.setitem(ROUTES, "malloc", replace(ROUTES["malloc"], environment={}))
     entry = run(plan, Contender("malloc/glibc", allocators["glibc"], "malloc"))
     assert entry["status"] == "failed" and "route malloc: Python's objects were served by" in str(entry["reason"])
 
@@ -98,3 +100,31 @@ def test_routes_go_to_the_allocators_that_they_fit(allocators: dict[str, Allocat
     assert variant(ours, ["x=1"]).environment == {"RTMALLOC_OPTIONS": "x=1"}
     with pytest.raises(UsageError, match=r"--route nonsense: unknown; valid are pymalloc"):
         python_contenders(chosen, PYTHON, ["nonsense"])
+
+
+def test_pythons_own_allocators_have_presets_too(
+    allocators: dict[str, Allocator], make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_starts", lambda interpreter, environment: True)
+    chosen = [allocators["glibc"], with_preset(allocators["glibc"], "low-memory")]
+    contenders = python_contenders(chosen, PYTHON, ["pymalloc", "mimalloc"], ["default", "low-memory"])
+    assert [c.name for c in contenders] == ["pymalloc", "PYTHONMALLOC=mimalloc", "PYTHONMALLOC=mimalloc:low-memory"]
+    plan = make_plan("strings")
+    launch = launch_of(Cell(plan.groups[0], contenders[2], 0), plan)
+    assert launch.environment["PYTHONMALLOC"] == "mimalloc" and not launch.preload
+    assert launch.allocator.environment == {"MIMALLOC_PURGE_DELAY": "0"}
+    monkeypatch.setattr(routes, "_starts", lambda interpreter, environment: False)
+    assert [c.name for c in python_contenders(chosen, PYTHON, ["mimalloc"], ["low-memory"])] == []
+
+
+def test_a_call_before_anything_else_reaches_the_script(
+    make_plan: Callable[..., Plan], allocators: dict[str, Allocator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the route `install` does for one allocator is a call that its declaration names."""
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "__init__.py").write_text("import os\ndef start():\n    os._exit(9)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(ROUTES, "install", replace(ROUTES["install"], call="early:start", objects="python"))
+    plan = make_plan("strings")
+    entry = run(plan, Contender("x", allocators["glibc"], "install"))
+    assert entry["status"] == "failed" and "exit code 9" in str(entry["reason"])

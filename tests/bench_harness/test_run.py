@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bench_harness.errors import HarnessError
-from bench_harness.peers import Allocator
-from bench_harness.plan import NATIVE, Cell, Contender, Plan
-from bench_harness.run import expected_seconds, run_plan
-from bench_harness.store import Journal, load
+from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan
+from bench_harness.measuring.run import expected_seconds, run_plan
+from bench_harness.measuring.store import Journal, load
+from bench_harness.peers.allocators import Allocator
 from tests.bench_harness.conftest import Quiet, failed_cell, make_cell
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench_harness import selfcheck
-from bench_harness.analysis import analyse
+from bench_harness.commands import selfcheck
+from bench_harness.verdicts.analysis import analyse
 from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
 
 
@@ -48,7 +48,7 @@ def test_a_failed_cell_fails_the_check() -> None:
 
 
 def test_the_aa_matrix_names_real_workloads(cells: dict[str, Path]) -> None:
-    from bench_harness.peers import find_allocators
+    from bench_harness.peers.allocators import find_allocators
 
     plan = selfcheck.aa_plan(find_allocators()["glibc"], 9, 0.1, 1)
     assert len(plan.groups) == sum(len(threads) for _, threads in selfcheck.AA_MATRIX)

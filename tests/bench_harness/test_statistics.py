@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_harness import statistics
-from bench_harness.compare import compare_unpaired
 from bench_harness.statistics import Comparison
+from bench_harness.verdicts.changes import compare_unpaired
 
 positive = st.floats(1e-3, 1e9)
 

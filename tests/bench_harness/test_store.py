@@ -9,14 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bench_harness import store
+from bench_harness.documents import schema_path
 from bench_harness.errors import HarnessError
-from bench_harness.store import Journal, Results, load, merge, resumable, save
+from bench_harness.measuring import store
+from bench_harness.measuring.store import Journal, Results, load, merge, resumable, save
 from tests.bench_harness.conftest import failed_cell, make_cell, make_results
 
 
 def test_the_schema_is_itself_valid_and_describes_its_fields() -> None:
-    schema = json.loads(store.SCHEMA_FILE.read_text())
+    schema = json.loads(schema_path(store.SCHEMA).read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["properties"]["schema_version"]["const"] == store.SCHEMA_VERSION
 

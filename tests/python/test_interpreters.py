@@ -114,7 +114,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "-w",
     ]
     defines = ["-DCYTHON_USE_MODULE_STATE=1", f"-DRT_SLICE_SHIFT={shift}", f"-I{core}", f"-I{headers}"]
-    link = ["-shared", f"-Wl,--version-script={core / 'extension.map'}", "-o", package / f"_core{suffix}"]
+    link = ["-shared", f"-Wl,--version-script={core / 'calls' / 'extension.map'}", "-o", package / f"_core{suffix}"]
     subprocess.run([compiler, *flags, *defines, generated, *link], check=True, timeout=300)
     return python, {"PYTHONPATH": str(package.parent)}
 

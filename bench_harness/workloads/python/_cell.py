@@ -27,8 +27,8 @@ COMMON: dict[str, float] = {
     "ops": 0,
     "seed": 4141,
     "gate": 0,
-    "install": 0,
 }
+CALL = "call="  # MODULE:FUNCTION that is called before anything else
 PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -108,6 +108,8 @@ class Cell:
 def _arguments(parameters: Sequence[Row]) -> dict[str, float]:
     values: dict[str, float] = {**COMMON, **{row[0]: row[1] for row in parameters}}
     for text in sys.argv[1:]:
+        if text.startswith(CALL):
+            continue
         name, _, value = text.partition("=")
         if name not in values:
             sys.exit(f"{text}: unknown argument; valid are {', '.join(values)}")
@@ -162,7 +164,7 @@ def _print(name: str, cell: Cell) -> None:
     (t0, u0), (t1, u1) = cell.began, cell.ended
     line: dict[str, Any] = {
         "workload": name,
-        "parameters": {k: v for k, v in cell.values.items() if k != "install"},
+        "parameters": dict(cell.values),
         "threads": 1,
         "operations": cell.operations,
         "began_ns": t0,
@@ -190,10 +192,11 @@ def _print(name: str, cell: Cell) -> None:
 def main(parameters: Sequence[Row], body: Callable[[Cell], None]) -> None:
     """Run `body(cell)` once and print its line; waits at the gate when the harness asks for it."""
     values = _arguments(parameters)
-    if values["install"]:
-        import rtmalloc
-
-        rtmalloc.install()  # type: ignore[attr-defined, unused-ignore]
+    for text in sys.argv[1:]:
+        if text.startswith(CALL):
+            module, _, function = text.removeprefix(CALL).partition(":")
+            __import__(module)  # importlib would be one more import
+            getattr(sys.modules[module], function)()
     cell = Cell(values)
     body(cell)
     _print(os.path.splitext(os.path.basename(sys.argv[0]))[0], cell)

@@ -13,13 +13,12 @@ from rtmalloc.core.alternatives.percpu cimport (
 from rtmalloc.core.base.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.base.bitmap cimport rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.base.platform cimport ENOMEM, rt_set_errno
-from rtmalloc.core.base.size_class cimport class_of_size, rt_class_largest
+from rtmalloc.core.base.size_class cimport class_of_size, rt_class_largest, rt_class_size
 from rtmalloc.core.calls.free_slow cimport FREE_SMALL, free_alone, free_special
 from rtmalloc.core.calls.malloc_slow cimport REFILL_ALL, malloc_alone, malloc_large, malloc_rescue
 from rtmalloc.core.calls.tick cimport REFILL_BEATS
 from rtmalloc.core.heaps.bin cimport bin_grow, bin_wants_more
-from rtmalloc.core.heaps.home cimport home_free
-from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.heaps.home cimport home_free, home_send
 from rtmalloc.core.heaps.refill cimport refill_count
 from rtmalloc.core.heaps.tls cimport RT_BINS_OFFSET
 from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_class
@@ -46,7 +45,7 @@ cdef inline void cpu_bin_put(Heap* h, uint32_t class_, const Draw* d) noexcept n
             count += 1
         done = rt_percpu_put(h, RT_BINS_OFFSET + class_ * BIN_BYTES, objects, count)
         while done < count:
-            home_free(h, objects[done], class_)
+            home_free(h, objects[done], rt_class_size[class_])
             done += 1
 
 
@@ -54,18 +53,17 @@ cdef inline void cpu_bin_halve(Heap* h, uint32_t class_) noexcept nogil:
     # A full bin gives up half of what it has, so that the next frees need no turn.
     cdef void* objects[CPU_BATCH]
     cdef uint32_t left = h.sources[class_].capacity // 2
-    cdef uint32_t count, i
+    cdef uint32_t count
     while left:
         count = rt_percpu_take(h, RT_BINS_OFFSET + class_ * BIN_BYTES, objects, left if left < CPU_BATCH else CPU_BATCH)
         if count == 0:
             return
-        for i in range(count):
-            home_free(h, objects[i], class_)
+        home_send(h, objects, count)
         left -= count
 
 
 cdef inline void cpu_bin_grow(Heap* h, uint32_t class_) noexcept nogil:
-    if bin_wants_more(&h.sources[class_]):
+    if bin_wants_more(h, class_):
         cpu_heap_stop(h)
         bin_grow(h, class_)
         cpu_heap_start(h)
@@ -144,7 +142,7 @@ cdef inline slow_void cpu_free_slow(void* p) noexcept nogil:
     h = cpu_heap_try()
     if h == NULL:
         # Another thread has the turn, and perhaps sleeps: free does not wait.
-        free_alone(p, class_)
+        free_alone(p)
         return
     if h.sources[class_].capacity == 0:
         # Where the class is only ever freed it gets its first capacity here.
@@ -153,7 +151,7 @@ cdef inline slow_void cpu_free_slow(void* p) noexcept nogil:
         h.sources[class_].overflows = 1
         cpu_bin_halve(h, class_)
     if rt_percpu_push(p, RT_BINS_OFFSET + class_ * BIN_BYTES) == RT_PERCPU_FULL:
-        home_free(h, p, class_)
+        home_free(h, p, rt_class_size[class_])
     h.beat -= 1
     beat = h.beat
     cpu_heap_drop(h)

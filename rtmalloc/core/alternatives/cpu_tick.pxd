@@ -8,7 +8,6 @@ from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u3
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.platform cimport rt_os_clock_ms
 from rtmalloc.core.calls.tick cimport tick_heap, tick_shared
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.types cimport Heap
 
 

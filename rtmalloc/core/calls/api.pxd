@@ -16,8 +16,8 @@ from rtmalloc.core.calls.realloc cimport realloc_nonzero
 from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
 from rtmalloc.core.calls.trim cimport rt_emergency_flush, rt_trim
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen
-from rtmalloc.core.heaps.beat cimport beat_renew
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
+from rtmalloc.core.heaps.sample cimport sample_renew
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_or_null
 from rtmalloc.core.profile.profile cimport profile_now, profile_read, profile_read_large, profile_start, profile_stop
 from rtmalloc.core.types cimport PROFILE_LARGE, PROFILE_SMALL, Allocator, Options, ProfileBucket, rt_pressure_source
@@ -116,7 +116,7 @@ cdef inline int api_profile_start(uint32_t every) noexcept nogil:
         return 0
     allocator().options.value[RT_OPTION_profile] = 1
     if heap_is_real(thread_heap()):
-        beat_renew(thread_heap())
+        sample_renew(thread_heap())
     return 1
 
 

@@ -3,11 +3,10 @@
 # A fork stops the parent's other threads between any two instructions. What they have under locks is whole, because the
 # handler takes every lock first. What they own privately is not trusted in the child, except where one store at a time
 # keeps it whole: bitmaps and tags, and the bins, whose entries are written before the top that reaches them (each entry is
-# checked all the same). May leak in the child, and only there: the batches of threads that did not fork (at most 16 words of
-# 64 objects each), objects that they had just claimed or taken from a bin, and a span that one of them was forming or
+# checked all the same). May leak in the child, and only there: what other threads had gathered to send home (at most 256
+# objects each), objects that they had just claimed or taken from a bin, and a span that one of them was forming or
 # releasing at that instant.
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
 
 from rtmalloc.core.alternatives.cpu_heap cimport cpu_heap_here
 from rtmalloc.core.alternatives.percpu cimport CACHES_CPU, RT_PERCPU_BUILT, percpu_mode, percpu_serves
@@ -16,21 +15,20 @@ from rtmalloc.core.base.lock cimport lock_drop, lock_renew, lock_take, rt_fork_b
 from rtmalloc.core.base.platform cimport rt_os_thread_id
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.giveback.background cimport background_forget, background_stop
-from rtmalloc.core.heaps.beat cimport beat_renew
 from rtmalloc.core.heaps.bin cimport bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.heaps.sample cimport sample_renew
 from rtmalloc.core.heaps.thread cimport thread_heap_or_null
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
 from rtmalloc.core.profile.profile cimport profile_fork_child
-from rtmalloc.core.spans.batch cimport batch_begin
 from rtmalloc.core.spans.object cimport object_locate
 from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_take_over
 from rtmalloc.core.spans.span cimport SPAN_HELD
-from rtmalloc.core.types cimport HOME_BATCHES, TRANSFER_LENGTHS, Allocator, Batch, Heap, Lock, Span
+from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
 
 cdef extern from "calls/fork.h" nogil:
     ctypedef void (*rt_fork_handler)() noexcept nogil
@@ -130,16 +128,14 @@ cdef inline bint fork_give_entry(Allocator* a, void* p, uint32_t class_) noexcep
     cdef uint64_t slice = arena_slice_of(&a.arena, p)
     cdef uint32_t object_ = 0
     cdef Span* s
-    cdef Batch batch
     if slice >= rt_load_relaxed_u64(&a.arena.slice_count) or tag_class(tag_of_slice(&a.arena, slice)) != class_:
         return False
     s = object_locate(&a.arena, p, &object_)
     if s == NULL:
         return False
-    batch_begin(&batch, s, object_, class_)
-    if rt_load_relaxed_u64(&s.bits[batch.word]) & batch.mask:
+    if rt_load_relaxed_u64(&s.bits[object_ >> 6]) >> (object_ & 63) & 1:
         return False
-    shelf_put(a, &batch)
+    shelf_put(a, s, object_ >> 6, <uint64_t>1 << (object_ & 63))
     return True
 
 
@@ -154,8 +150,7 @@ cdef inline void fork_recycle_heap(Allocator* a, Heap* h) noexcept nogil:
             if cell[0] != NULL and not fork_give_entry(a, cell[0], c):
                 break
     bins_open(h)
-    memset(h.home, 0, sizeof(h.home))
-    h.home_last = HOME_BATCHES * sizeof(Batch)
+    h.home_count = 0
     h.live = 0
     h.pool_next = a.pool
     a.pool = h
@@ -169,7 +164,7 @@ cdef inline void fork_child() noexcept nogil:
     fork_locks(a, FORK_RENEW)
     profile_fork_child(a)
     if mine != NULL:
-        beat_renew(mine)
+        sample_renew(mine)
         mine.tid = rt_os_thread_id()
     background_forget(a)
     # What wanted to hear of refusals is the parent's thread, and so is the pipe.

@@ -5,24 +5,24 @@ from cython cimport unlikely
 
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.complain cimport complain_of_pointer
+from rtmalloc.core.base.size_class cimport rt_class_size
 from rtmalloc.core.calls.giant cimport giant_give
 from rtmalloc.core.calls.large cimport large_give
 from rtmalloc.core.calls.tick cimport REFILL_BEATS, tick, tick_beats
 from rtmalloc.core.heaps.beat cimport beat_begin
-from rtmalloc.core.heaps.bin cimport bin_close, bin_is_useless
-from rtmalloc.core.heaps.home cimport home_begin, home_free, home_takes
+from rtmalloc.core.heaps.bin cimport bin_overflow
+from rtmalloc.core.heaps.home cimport home_free
 from rtmalloc.core.heaps.instance cimport allocator
-from rtmalloc.core.heaps.sample cimport sample_freed
+from rtmalloc.core.heaps.sample cimport sample_freed, sample_push
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
 from rtmalloc.core.pages.tag cimport (
     BIN_BYTES, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_outside, tag_of_slice,
 )
 from rtmalloc.core.profile.profile cimport profile_give
-from rtmalloc.core.spans.batch cimport batch_begin
 from rtmalloc.core.spans.object cimport object_locate
 from rtmalloc.core.spans.shelf cimport shelf_put
-from rtmalloc.core.types cimport Allocator, Batch, Heap, Source, Span
+from rtmalloc.core.types cimport Allocator, Heap, Span
 
 cdef enum:
     FREE_SMALL = -1            # free_special's "a small object, not freed yet"
@@ -39,28 +39,25 @@ cdef inline slow_void free_beat(void* p, size_t at) noexcept nogil:
 
 
 cdef inline slow_void free_full(void* p, size_t at) noexcept nogil:
-    # The bin has no room, or there is none yet.
+    # The bin has no room: its older half goes home. Or it has none at all: then the object goes.
     cdef Heap* h = thread_heap()
     cdef uint32_t class_ = <uint32_t>(at // BIN_BYTES)
-    cdef Source* source = &h.sources[class_]
-    if source.overflows < 0xFFFF:
-        source.overflows += 1
-    home_free(h, p, class_)
-    if unlikely(bin_is_useless(h, class_)):
-        bin_close(h, class_)
+    bin_overflow(h, class_)
+    if h.bins[class_].top == h.bins[class_].limit:
+        home_free(h, p, rt_class_size[class_])
+    else:
+        sample_push(h, class_, p, False)
     tick_beats(h, 1)
 
 
-cdef inline slow_void free_alone(void* p, uint32_t class_) noexcept nogil:
+cdef inline slow_void free_alone(void* p) noexcept nogil:
     # Without any heap: one object, straight to its span.
     cdef Allocator* a = allocator()
     cdef uint32_t object_ = 0
     cdef Span* s = object_locate(&a.arena, p, &object_)
-    cdef Batch batch
     if s == NULL:
         complain_of_pointer(b"free", p, b"not the start of a block")
-    batch_begin(&batch, s, object_, class_)
-    shelf_put(a, &batch)
+    shelf_put(a, s, object_ >> 6, <uint64_t>1 << (object_ & 63))
 
 
 cdef inline slow_void free_outside(void* p) noexcept nogil:
@@ -100,8 +97,8 @@ cdef inline int32_t free_special(void* p, uint32_t* tag) noexcept nogil:
     return FREE_SMALL
 
 
-cdef inline slow_void free_foreign(void* p) noexcept nogil:
-    # A large block, or a small object that begins a new batch.
+cdef inline slow_void free_other(void* p) noexcept nogil:
+    # In the arena, but not a small object of the heap's slot: a large block, or an object of another slot.
     cdef uint32_t tag = 0
     cdef int32_t beats = free_special(p, &tag)
     cdef Heap* h = thread_heap()
@@ -110,19 +107,10 @@ cdef inline slow_void free_foreign(void* p) noexcept nogil:
             tick_beats(h, beats)
         return
     if unlikely(not heap_is_real(h)):
-        # A thread that only frees gets a heap too, for its batches and its heartbeat.
+        # A thread that only frees gets a heap too, to send home in company, and for its heartbeat.
         h = <Heap*>thread_heap_open()
         if h == NULL:
-            free_alone(p, tag_class(tag))
+            free_alone(p)
             return
-    home_begin(h, p, tag_class(tag))
-    tick_beats(h, 1)
-
-
-cdef inline slow_void free_other(void* p) noexcept nogil:
-    # In the arena, but not a small object of the heap's slot: first the quick path of frees that go home, without a frame.
-    cdef Heap* h = thread_heap()
-    if unlikely(not heap_is_real(h) or not home_takes(h, p)):
-        free_foreign(p)
-        return
+    home_free(h, p, rt_class_size[tag_class(tag)])
     tick_beats(h, 1)

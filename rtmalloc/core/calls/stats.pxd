@@ -8,6 +8,7 @@ from rtmalloc.core.base._numbers cimport (
     RT_CLASS_STATS_COUNT, RT_HEAP_COUNTERS_COUNT, RT_STATS_COUNT, ClassStats, HeapCounters, HeapStats, Stats,
     rt_class_stats_names, rt_heap_counters_names, rt_stats_names,
 )
+from rtmalloc.core.base._options cimport RT_OPTION_remote_kib
 from rtmalloc.core.base.atomics cimport (
     rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8,
 )
@@ -23,7 +24,7 @@ from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_small, tag_of_slice
 from rtmalloc.core.spans.span cimport SPAN_CURRENT
-from rtmalloc.core.types cimport CLASSES_MOST, HOME_BATCHES, Allocator, Heap, Segment, Slot, Span
+from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Heap, Segment, Slot, Span
 
 
 cdef inline void stats_add_counters(HeapCounters* total, const HeapCounters* part) noexcept nogil:
@@ -75,15 +76,12 @@ cdef inline uint64_t stats_cached(Heap* h) noexcept nogil:
     # changing: a length that cannot be is taken for 0.
     cdef uint64_t total = 0
     cdef int64_t length
-    cdef uint32_t c, i
+    cdef uint32_t c
     for c in range(1, rt_class_count):
         length = h.bins[c].top - (h.bins[c].limit - h.sources[c].capacity)
         if 0 < length <= h.sources[c].capacity:
             total += <uint64_t>length * rt_class_size[c]
-    for i in range(HOME_BATCHES):
-        if h.home[i].span != NULL:
-            total += <uint64_t>rt_count_bits(h.home[i].mask) * h.home[i].size
-    return total
+    return total + <uint64_t>(h.allocator.options.value[RT_OPTION_remote_kib] * 1024 - h.home_room)
 
 
 cdef inline uint32_t stats_of_heaps(Allocator* a, HeapStats* of, HeapCounters* counters, uint32_t most) noexcept nogil:

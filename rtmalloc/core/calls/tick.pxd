@@ -15,8 +15,6 @@ from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
 from rtmalloc.core.heaps.beat cimport BEAT_LEAST, BEAT_MOST, beat_begin, beat_break
 from rtmalloc.core.heaps.epoch cimport epoch_flush, epoch_heap
 from rtmalloc.core.heaps.heap_pool cimport heap_reclaim_lost
-from rtmalloc.core.heaps.home cimport home_tick
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.heaps.sample cimport sample_begin
 from rtmalloc.core.heaps.thread cimport thread_heap
 from rtmalloc.core.types cimport Allocator, Heap
@@ -44,7 +42,6 @@ cdef inline bint tick_heap(Heap* h, uint64_t now) noexcept nogil:
     if h.flush_seen != rt_load_relaxed_u32(&a.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&a.flush_epoch)
         epoch_flush(h)
-    home_tick(h)
     if now < h.epoch_at:
         return False
     epoch_heap(h, now)

@@ -23,7 +23,7 @@ from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
 from rtmalloc.core.spans.shelf cimport shelf_put, shelf_tidy
 from rtmalloc.core.spans.span cimport SPAN_CURRENT, span_state, span_unit_bytes
-from rtmalloc.core.types cimport Allocator, Batch, Span
+from rtmalloc.core.types cimport Allocator, Span
 
 cdef struct Geometry:
     # What a span looked like when it was read; true only while we hold one of its objects.
@@ -115,12 +115,7 @@ cdef inline bint objects_claim(
 
 cdef inline void objects_put(Allocator* a, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
     # Put claimed objects back, with all that a free does: theirs may be the bits that somebody missed meanwhile.
-    cdef Batch batch
-    batch.span = s
-    batch.word = word
-    batch.mask = mask
-    batch.class_ = s.class_
-    shelf_put(a, &batch)
+    shelf_put(a, s, word, mask)
 
 
 cdef inline uint32_t span_return_run(

@@ -2,8 +2,6 @@
 # fast path stop at an object that the profile has chosen (sample.pxd).
 from libc.stdint cimport int32_t, uint32_t
 
-from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.heaps.sample cimport sample_begin, sample_freed
 from rtmalloc.core.types cimport Heap
 
 cdef enum:
@@ -12,25 +10,25 @@ cdef enum:
                                # calls a second still ticks after a quarter of a second
 
 
+cdef inline uint32_t beat_frees(const Heap* h) noexcept nogil:
+    # Frees into bins since the heap was made, modulo 2**32.
+    return h.beat_end - <uint32_t>h.beat
+
+
 cdef inline void beat_begin(Heap* h, int32_t until_tick) noexcept nogil:
     # Let the fast path count `until_tick` frees into bins, or fewer if one of them is chosen: it stops at the last.
     cdef int32_t stretch = until_tick
+    cdef uint32_t freed = beat_frees(h)
     if h.recording:
         if h.sample_freed.left < <uint32_t>stretch:
             stretch = <int32_t>h.sample_freed.left
         h.sample_freed.left -= <uint32_t>stretch
     h.beat_rest = until_tick - stretch
     h.beat = stretch - 1
+    h.beat_end = freed + <uint32_t>h.beat
 
 
 cdef inline void beat_break(Heap* h) noexcept nogil:
     # Before another stretch begins in the middle of one: frees that did not happen do not count.
     if h.recording and h.beat >= 0:
         h.sample_freed.left += <uint32_t>(h.beat + 1)
-
-
-cdef inline cold_void beat_renew(Heap* h) noexcept nogil:
-    # The calling thread follows a recording that has just begun or ended; the others do so at their next tick.
-    beat_break(h)
-    sample_begin(h)
-    beat_begin(h, h.beat_length)

@@ -4,10 +4,12 @@
 # stands above the object that it is for.
 #
 # The capacity of a bin follows what the bin turns over. It starts small; it doubles at a refill when the bin has run full
-# since the last one, or when an epoch's refills have fetched many times what it holds. What a thread does once, such as
-# filling a table and dropping it, leaves small bins behind.
+# since the last one, or when the thread frees about as much as it fetches. What a thread does once, such as filling a table
+# and dropping it, leaves small bins behind.
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
+
+from cython cimport unlikely
 
 from rtmalloc.core.base._options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
@@ -17,9 +19,9 @@ from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.bitmap cimport rt_highest_bit
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
+from rtmalloc.core.heaps.beat cimport beat_frees
 from rtmalloc.core.heaps.cells cimport cells_give, cells_reset, cells_take
-from rtmalloc.core.heaps.home cimport home_free
-from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.heaps.home cimport home_send
 from rtmalloc.core.heaps.tls cimport rt_no_cells
 from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Bin, Heap, Source
 
@@ -31,8 +33,7 @@ cdef extern from "heaps/bin.h" nogil:
 
 cdef enum:
     BIN_STEAL_BYTES = 2048     # how much a bin grows at the cost of others
-    BIN_TURNS = 8              # refills in one epoch that are a reason to grow without an overflow
-    BIN_OVERFLOWS = 4          # times what a bin holds: so many objects that it did not take, without a refill
+    BIN_OVERFLOWS = 2          # times what a bin holds: so many objects that it did not keep, without a refill
 
 
 cdef inline uint32_t bin_level(uint32_t capacity) noexcept nogil:
@@ -120,16 +121,11 @@ cdef inline void bin_drop_oldest(Heap* h, uint32_t class_, uint32_t count) noexc
 
 cdef inline void bin_flush(Heap* h, uint32_t class_, uint32_t keep) noexcept nogil:
     # Return all but `keep` entries of a bin to their spans: the oldest ones, which lie deepest.
-    cdef void** floor_ = bin_floor(h, class_)
     cdef uint32_t length = bin_length(h, class_)
-    cdef uint32_t i
-    if length <= keep:
-        return
-    for i in range(1, length - keep + 1):
-        if floor_[i] != NULL:
-            home_free(h, floor_[i], class_)
-            h.counters.flushed_objects += 1
-    bin_drop_oldest(h, class_, length - keep)
+    if length > keep:
+        h.counters.flushed_objects += length - keep
+        home_send(h, bin_floor(h, class_) + 1, length - keep)
+        bin_drop_oldest(h, class_, length - keep)
 
 
 cdef inline slow_void bin_close(Heap* h, uint32_t class_) noexcept nogil:
@@ -152,6 +148,19 @@ cdef inline bint bin_is_useless(Heap* h, uint32_t class_) noexcept nogil:
     # last objects of many spans, of a thread that is about to sleep. (The bins of CPUs stay.)
     cdef Source* source = &h.sources[class_]
     return source.overflows > BIN_OVERFLOWS * <uint32_t>source.capacity and source.capacity != 0
+
+
+cdef inline void bin_overflow(Heap* h, uint32_t class_) noexcept nogil:
+    # A bin is full: its older half goes home. If it only ever overflows, all of it does, and it closes.
+    cdef Source* source = &h.sources[class_]
+    cdef uint32_t half = (<uint32_t>source.capacity + 1) // 2
+    source.overflows = <uint16_t>(source.overflows + half + 1 if source.overflows + half < 0xFFFF else 0xFFFF)
+    if source.capacity == 0:
+        return
+    if unlikely(bin_is_useless(h, class_)):
+        bin_close(h, class_)
+    else:
+        bin_flush(h, class_, source.capacity - half)
 
 
 # ---- growing
@@ -181,10 +190,11 @@ cdef inline void bins_steal(Heap* h, uint32_t class_, int64_t bytes) noexcept no
     h.steal = victim
 
 
-cdef inline bint bin_wants_more(const Source* source) noexcept nogil:
-    # Whether an empty bin has turned over more than it holds: it has run full since its last refill, or its refills of this
-    # epoch follow each other quickly.
-    return source.capacity == 0 or source.overflows != 0 or source.refills >= BIN_TURNS
+cdef inline bint bin_wants_more(Heap* h, uint32_t class_) noexcept nogil:
+    # Whether an empty bin turns over more than it holds: it has run full since its last refill, or the thread has freed as
+    # much since the heap's last refill as that one fetched. (A thread that only fills tables does not.)
+    cdef const Source* source = &h.sources[class_]
+    return source.capacity == 0 or source.overflows != 0 or (beat_frees(h) - h.freed_before) * 2 >= h.fetched_before
 
 
 cdef inline slow_void bin_grow(Heap* h, uint32_t class_) noexcept nogil:
@@ -210,4 +220,3 @@ cdef inline slow_void bin_grow(Heap* h, uint32_t class_) noexcept nogil:
             return
     if wanted > source.capacity and bin_resize(h, class_, <uint32_t>wanted):
         h.counters.bin_growths += 1
-        source.refills = 0

@@ -7,7 +7,6 @@ from rtmalloc.core.base.attributes cimport cold_void, slow_void
 from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.heaps.bin cimport bin_close, bin_flush, bin_length, bin_shrink
 from rtmalloc.core.heaps.home cimport home_flush
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.types cimport Heap, Source
 
 

@@ -13,10 +13,9 @@ from rtmalloc.core.heaps.beat cimport BEAT_MOST, beat_begin
 from rtmalloc.core.heaps.bin cimport bins_open
 from rtmalloc.core.heaps.cells cimport CELL_COUNT
 from rtmalloc.core.heaps.epoch cimport epoch_flush
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.heaps.sample cimport sample_begin
 from rtmalloc.core.spans.slot cimport slot_here
-from rtmalloc.core.types cimport HOME_BATCHES, Allocator, Batch, Heap
+from rtmalloc.core.types cimport Allocator, Heap
 
 cdef enum:
     HEAP_CHUNK = 4             # heaps mapped at a time
@@ -39,7 +38,6 @@ cdef inline Heap* heap_create(Allocator* a) noexcept nogil:
     h.allocator = a
     h.id = a.heap_count + 1
     bins_open(h)
-    h.home_last = HOME_BATCHES * sizeof(Batch)
     h.next = a.heaps
     # The list is walked without the lock: a heap is complete when it appears.
     rt_store_release_pointer(<void**>&a.heaps, h)

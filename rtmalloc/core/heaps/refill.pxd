@@ -3,8 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.attributes cimport slow_pointer
 from rtmalloc.core.base.bitmap cimport rt_count_bits, rt_highest_bit, rt_lowest_bit
+from rtmalloc.core.heaps.beat cimport beat_frees
 from rtmalloc.core.heaps.bin cimport bin_grow, bin_wants_more
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.heaps.sample cimport sample_fetched
 from rtmalloc.core.spans.shelf cimport Draw
 from rtmalloc.core.spans.slot cimport slot_draw
@@ -63,8 +63,9 @@ cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint
     cdef Slot* slot
     cdef Draw d
     cdef void* first
-    if bin_wants_more(source):
+    if bin_wants_more(h, class_):
         bin_grow(h, class_)
+    h.freed_before = beat_frees(h)
     if source.refills < 255:
         source.refills += 1
     source.overflows = 0
@@ -79,6 +80,7 @@ cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint
         h.counters.slot_changes += 1
     if d.got == 0:
         return NULL
+    h.fetched_before = d.got
     h.counters.refills += 1
     h.counters.refill_objects += d.got
     h.last_zeroed = d.zeroed

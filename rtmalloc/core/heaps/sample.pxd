@@ -13,9 +13,10 @@ from libc.string cimport memmove
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport cold_void, slow_pointer
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_random
+from rtmalloc.core.base.size_class cimport rt_class_size
+from rtmalloc.core.heaps.beat cimport beat_begin, beat_break
 from rtmalloc.core.heaps.bin cimport bin_floor
 from rtmalloc.core.heaps.home cimport home_free
-from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.profile.profile cimport profile_take
 from rtmalloc.core.types cimport Bin, Heap, Sampler
 
@@ -63,7 +64,7 @@ cdef inline void sample_push(Heap* h, uint32_t class_, void* p, bint chosen) noe
         # The fence wants a cell: that of the newest entry, which goes home.
         newest = b.top[0]
         b.top -= 1
-        home_free(h, newest, class_)
+        home_free(h, newest, rt_class_size[class_])
     b.top[1] = p
     b.top += 1
     if chosen and b.top != b.limit:
@@ -79,7 +80,7 @@ cdef inline void sample_enter(Heap* h, uint32_t class_, void* p) noexcept nogil:
     if chosen:
         sample_next(h, &h.sample_fetched)
     if h.bins[class_].top == h.bins[class_].limit:
-        home_free(h, p, class_)
+        home_free(h, p, rt_class_size[class_])
     else:
         sample_push(h, class_, p, chosen)
 
@@ -141,3 +142,10 @@ cdef inline void sample_freed(Heap* h, uint32_t class_, void* p) noexcept nogil:
     if chosen:
         sample_next(h, &h.sample_freed)
     sample_push(h, class_, p, chosen)
+
+
+cdef inline cold_void sample_renew(Heap* h) noexcept nogil:
+    # The calling thread follows a recording that has just begun or ended; the others do so at their next tick.
+    beat_break(h)
+    sample_begin(h)
+    beat_begin(h, h.beat_length)

@@ -2,6 +2,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
+from rtmalloc.core.base.attributes cimport cold_void
+from rtmalloc.core.base.bitmap cimport rt_lowest_bit
+from rtmalloc.core.base.complain cimport complain_of_pointer
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.spans.span cimport span_object_at
 from rtmalloc.core.types cimport Arena, Span
@@ -20,3 +23,8 @@ cdef inline Span* object_locate(const Arena* a, const void* p, uint32_t* object_
     if object_[0] * s.size != offset or object_[0] >= s.objects:
         return NULL
     return s
+
+
+cdef inline cold_void object_complain_twice(const Span* s, uint32_t word, uint64_t twice) noexcept nogil:
+    # Objects of one word have been freed that were free already.
+    complain_of_pointer(b"free", s.base + <size_t>(word * 64 + rt_lowest_bit(twice)) * s.size, b"double free")

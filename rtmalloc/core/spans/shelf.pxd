@@ -19,14 +19,14 @@ from rtmalloc.core.base.config cimport RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.base.platform cimport RT_GUARDED, rt_guard_open
 from rtmalloc.core.pages.tag cimport TAG_OWNER_SHIFT, tag_class, tag_is_small, tag_now
-from rtmalloc.core.spans.batch cimport batch_complain_twice
 from rtmalloc.core.spans.formation cimport formation_release
+from rtmalloc.core.spans.object cimport object_complain_twice
 from rtmalloc.core.spans.span cimport (
     SPAN_CURRENT, SPAN_FULL, SPAN_HELD, SPAN_NONE, SPAN_PARTIAL, span_claim, span_claim_all, span_full_mask,
     span_is_whole, span_is_worth_it, span_set_state, span_state, span_unit_bytes,
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
-from rtmalloc.core.types cimport SHELF_HINTS, Allocator, Batch, Run, Shelf, Span
+from rtmalloc.core.types cimport SHELF_HINTS, Allocator, Run, Shelf, Span
 
 
 cdef inline Shelf* shelf_of(Allocator* a, uint32_t tag) noexcept nogil:
@@ -170,18 +170,17 @@ cdef inline slow_void shelf_event(Allocator* a, uint32_t slice) noexcept nogil:
             return
 
 
-cdef inline void shelf_put(Allocator* a, const Batch* batch) noexcept nogil:
-    # Objects come home: a batch goes into its span's bitmap, and the shelf hears of it if that makes a difference.
-    cdef Span* s = batch.span
-    # Read before the OR: until then we hold an object, and the span is what we think it is.
-    cdef uint64_t full = span_full_mask(s, batch.word)
+cdef inline void shelf_put(Allocator* a, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
+    # Objects come home: into one word of their span's bitmap. The shelf hears of it if that makes a difference.
+    # What is read before the OR is true: until then we hold an object, and the span is what we think it is.
+    cdef uint64_t full = span_full_mask(s, word)
     cdef uint32_t worth = s.worth
     cdef uint32_t slice = s.index
-    cdef uint64_t before = rt_or_u64(&s.bits[batch.word], batch.mask)
-    cdef uint64_t now = before | batch.mask
+    cdef uint64_t before = rt_or_u64(&s.bits[word], mask)
+    cdef uint64_t now = before | mask
     cdef uint8_t state
-    if unlikely(before & batch.mask):
-        batch_complain_twice(s, batch.word, before & batch.mask)
+    if unlikely(before & mask):
+        object_complain_twice(s, word, before & mask)
     if now != full and (rt_count_bits(before) >= worth or rt_count_bits(now) < worth):
         return
     # The state after the OR: pairs with span_set_state in shelf_retire.

@@ -1,0 +1,1 @@
+"""The allocators: what is declared of them, which of them are here, their variants, and how they are got."""
