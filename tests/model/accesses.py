@@ -1,7 +1,7 @@
 """What a thread can yield: accesses to shared memory, and some things that the allocator does not know of.
 
-The latter make up the program around the allocator and the bookkeeping that the properties need. They are no steps of
-their own: what is LOCAL happens together with the step before it, PICK together with the one after it.
+The latter are the program around the allocator and what the properties need. They are no steps of their own: what is
+LOCAL happens together with the step before it, PICK together with the one after it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class Do(IntEnum):
     RUN_GIVE = 17
     MADVISE = 18
     TAKES_NO_MORE = 19
-    AWAIT_OTHERS = 20
 
 
 LOCAL = frozenset({Do.PEEK, Do.POKE, Do.LOWEST, Do.HAND_OUT, Do.CHOOSE, Do.TAKES_NO_MORE})
@@ -49,48 +48,33 @@ class Access(NamedTuple):
     other: Any = 0
 
 
+# ---- atomic words. Read-modify-writes are answered with the value before them
+
+
 def load(cell: int, step: str) -> Access:
-    """Answer: the value."""
     return Access(Do.LOAD, step, cell)
 
 
 def store(cell: int, value: int, step: str) -> Access:
-    """A plain atomic store."""
     return Access(Do.STORE, step, cell, value)
 
 
 def swap(cell: int, value: int, step: str) -> Access:
-    """An exchange. Answer: the value before it."""
     return Access(Do.SWAP, step, cell, value)
 
 
 def swap_if(cell: int, expected: int, value: int, step: str, failing: str) -> Access:
-    """A compare-and-swap. Answer: what was seen; where that is not `expected`, it was the load `failing`."""
+    """Where the answer is not `expected`, it was the load `failing`."""
     return Access(Do.SWAP_IF, step, cell, value, (expected, failing))
 
 
-def lock_try(shelf: int) -> Access:
-    """Answer: whether the shelf's lock was free, and is now the thread's."""
-    return Access(Do.LOCK_TRY, "lock: taken", shelf)
-
-
-def lock_take(shelf: int) -> Access:
-    """Wait for the shelf's lock."""
-    return Access(Do.LOCK_TAKE, "lock: taken", shelf)
-
-
-def lock_drop(shelf: int) -> Access:
-    """Give up the shelf's lock."""
-    return Access(Do.LOCK_DROP, "lock: dropped", shelf)
-
-
 def or_bits(place: int, mask: int, step: str) -> Access:
-    """Objects that the thread holds come home. Answer: the word before."""
+    """Objects that the thread holds come home."""
     return Access(Do.OR, step, place, mask)
 
 
 def claim_bits(place: int, mask: int, step: str) -> Access:
-    """Take what is set of `mask`. Answer: what that is."""
+    """Take what is set of `mask`, which is the answer."""
     return Access(Do.CLAIM, step, place, mask)
 
 
@@ -99,8 +83,24 @@ def form_word(place: int, mask: int, step: str) -> Access:
     return Access(Do.FORM_WORD, step, place, mask)
 
 
+def lock_try(shelf: int) -> Access:
+    """Answer: whether the lock was free, and is now the thread's."""
+    return Access(Do.LOCK_TRY, "lock: taken", shelf)
+
+
+def lock_take(shelf: int) -> Access:
+    return Access(Do.LOCK_TAKE, "lock: taken", shelf)
+
+
+def lock_drop(shelf: int) -> Access:
+    return Access(Do.LOCK_DROP, "lock: dropped", shelf)
+
+
+# ---- plain words
+
+
 def peek(cell: int, shelf: int = -1) -> Access:
-    """A plain load, of what the shelf's lock guards, or of what nothing can be changing. Answer: the value."""
+    """A plain load, of what the shelf's lock guards, or of what nothing can be changing."""
     return Access(Do.PEEK, "", cell, 0, shelf)
 
 
@@ -112,6 +112,9 @@ def poke(cell: int, value: int, shelf: int) -> Access:
 def lowest(shelf: int) -> Access:
     """Answer: 1 + the lowest span in the shelf's queue, or 0."""
     return Access(Do.LOWEST, "", shelf)
+
+
+# ---- around the allocator
 
 
 def hand_out(place: int, mask: int) -> Access:
@@ -147,8 +150,3 @@ def madvise(span: int, page: int, claimed: tuple[int, ...]) -> Access:
 def takes_no_more() -> Access:
     """From here on the thread makes no object live."""
     return Access(Do.TAKES_NO_MORE, "")
-
-
-def await_others() -> Access:
-    """Wait until all other threads have ended."""
-    return Access(Do.AWAIT_OTHERS, "")

@@ -4,7 +4,8 @@ What a thread does alone depends on nothing but the answers that it gets. So whe
 variables hold, is its *local state*. Each local state gets a number, and the number that an answer leads to is worked
 out once: the search through all interleavings handles numbers, while the protocol reads like the code that it models.
 
-Programs keep to what makes this true: variables hold values that can be hashed, and `for` runs over `range` alone.
+Programs keep to what makes this true: variables hold values that can be hashed, `for` runs over `range` alone, and what an
+expression has worked out before it yields is in the access that it yields.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Automaton:
                 access = program.send(answer)
         except StopIteration:
             access = None
-        number = self._number_of.setdefault(_local_state(program), len(self.access))
+        number = self._number_of.setdefault((access, _local_state(program)), len(self.access))
         if number == len(self.access):
             self.access.append(access)
             self._answers.append(answers)

@@ -1,4 +1,8 @@
-"""Objects come home, and whom that reaches: shelf_put, shelf_event, hints (spans/shelf.pxd)."""
+"""Objects come home, and whom that reaches: shelf_put, shelf_event, hints (spans/shelf.pxd).
+
+The first word of a method's docstring, where a colon follows, is the function of the core that it models: source.py
+compares the two step by step. Branches on `self.rules` are the mutations; with all rules on, the code remains.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,12 @@ class HomePrograms:
     """What a free does. `look` is in shelf_programs.py."""
 
     def __init__(self, scenario: Scenario, rules: Rules) -> None:
-        """The programs for a scenario's memory, under the protocol's rules or a mutation of them."""
         self.scenario = scenario
         self.at = Layout(scenario)
         self.rules = rules
 
     def look(self, shelf: int, slice_: int) -> Program:
-        """Under the lock: settle the span of a slice, if the shelf has it."""
         raise NotImplementedError
-
-    # ---- shelf_put
 
     def put(self, span: int, word: int, mask: int) -> Program:
         """shelf_put: objects of one word come home."""
@@ -34,57 +34,58 @@ class HomePrograms:
             early = yield load(self.at.state + span, "put: state")
         # Read before the OR: until then we hold an object, and the span is what we think it is.
         shape = SHAPES[(yield peek(self.at.objects + span))]
+        slice_ = yield peek(self.at.index + span)
         before = yield or_bits(self.at.place(span, word), mask, "put: or")
         now = before | mask
-        whole = now == shape.full[word] and self.rules.event_when_whole
+        whole = word < len(shape.full) and now == shape.full[word] and self.rules.event_when_whole
         useful = before.bit_count() < shape.worth <= now.bit_count() and self.rules.event_when_useful
         del before, mask, now, shape, word
         if not whole and not useful:
             return
-        # The state after the OR: pairs with span_set_state.
+        # The state after the OR: pairs with state: set.
         state = early
         if self.rules.state_read_after_or:
             state = yield load(self.at.state + span, "put: state")
         del early, useful
         whole = whole and state in (State.PARTIAL, State.CURRENT)
-        if state == State.FULL or (whole and (yield from self.seems_whole(span))):
-            del state, whole
-            yield from self.event(span)
+        if state == State.FULL or (whole and (yield from self.is_whole(span))):
+            del state, whole, span
+            yield from self.event(slice_)
 
-    def seems_whole(self, span: int) -> Program:
-        """span_is_whole, asked without a lock: the span may be another one by now, and the answer is a guess."""
-        shape = SHAPES[(yield load(self.at.objects + span, "put: objects"))]
+    def is_whole(self, span: int) -> Program:
+        """span_is_whole: asked without a lock it is a guess, for the span may be another one by now."""
+        shape = SHAPES[(yield load(self.at.objects + span, "whole: objects"))]
         for word in range(len(shape.full)):
-            if (yield load(self.at.bits + self.at.place(span, word), "put: words")) != shape.full[word]:
+            if (yield load(self.at.bits + self.at.place(span, word), "whole: words")) != shape.full[word]:
                 return False
         return True
-
-    # ---- shelf_event
 
     def event(self, slice_: int) -> Program:
         """shelf_event: whoever has the span now settles it, or is told. We hold nothing of it any more."""
         while True:
-            tag = yield load(self.at.tag + slice_, "event: tag")
+            tag = yield load(self.at.tag + slice_, "tag: now")
             if tag == FREE_TAG:
                 return
             shelf = tag - 1
-            del tag
             if not (yield lock_try(shelf)):
                 if (yield from self.hint(shelf, slice_)):
-                    del slice_
+                    del slice_, tag
                     if self.rules.hint_tries_again:
                         yield from self.read_hints(shelf)
                     return
                 if not self.rules.hint_waits_when_full:
                     return
                 yield lock_take(shelf)
-            looked = yield from self.look(shelf, slice_)
-            if looked or not self.rules.event_follows_tag:
-                del looked, slice_
-                yield from self.leave(shelf)
-                return
+            yield from self.look(shelf, slice_)
             yield from self.leave(shelf)
-            del looked, shelf
+            del shelf
+            if not self.rules.event_follows_tag:
+                return
+            if (yield load(self.at.tag + slice_, "tag: now")) == tag:
+                return
+            if (yield load(self.at.tag + slice_, "tag: now")) == FREE_TAG:
+                return
+            del tag
 
     # ---- hints
 
@@ -97,11 +98,13 @@ class HomePrograms:
                 return True
         return False
 
-    def leave(self, shelf: int) -> Program:
-        """shelf_leave: drop the lock, and look whether somebody has left word meanwhile."""
-        yield lock_drop(shelf)
-        if self.rules.leave_reads_hints:
-            yield from self.read_hints(shelf)
+    def has_hints(self, shelf: int) -> Program:
+        """shelf_has_hints: after the drop of the lock."""
+        cells = self.at.hints_of(shelf)
+        for i in range(len(cells)):
+            if (yield load(cells[i], "hint: looked for")):
+                return True
+        return False
 
     def read_hints(self, shelf: int) -> Program:
         """shelf_read_hints: without the lock. If another thread has it by now, that one reads them."""
@@ -111,17 +114,13 @@ class HomePrograms:
             elsewhere: tuple[int, ...] = ()
             cells = self.at.hints_of(shelf)
             for i in range(len(cells)):
-                slice_ = (yield from self.hint_taken(cells[i])) - 1
+                slice_ = (yield swap(cells[i], 0, "hint: taken")) - 1
                 if slice_ < 0:
                     continue
-                looked = yield from self.look(shelf, slice_)
-                if not looked and self.rules.hints_forwarded:
+                if (yield load(self.at.tag + slice_, "tag: now")) == shelf + 1:
+                    yield from self.look(shelf, slice_)
+                elif self.rules.hints_forwarded:
                     elsewhere += (slice_,)
-                    if not self.rules.hints_forwarded_unlocked:
-                        yield from self.event(slice_)
-                if not self.rules.hint_taken_before_look:
-                    yield swap(cells[i], 0, "hint: taken")
-                del looked
             del cells, i, slice_
             yield lock_drop(shelf)
             while elsewhere:
@@ -132,16 +131,8 @@ class HomePrograms:
             if not self.rules.hints_read_until_none:
                 return
 
-    def hint_taken(self, cell: int) -> Program:
-        """The exchange that takes a hint out."""
-        if self.rules.hint_taken_before_look:
-            return (yield swap(cell, 0, "hint: taken"))
-        return (yield load(cell, "hint: looked for"))
-
-    def has_hints(self, shelf: int) -> Program:
-        """shelf_has_hints: after the drop of the lock."""
-        cells = self.at.hints_of(shelf)
-        for i in range(len(cells)):
-            if (yield load(cells[i], "hint: looked for")):
-                return True
-        return False
+    def leave(self, shelf: int) -> Program:
+        """shelf_leave: drop the lock, and look whether somebody has left word meanwhile."""
+        yield lock_drop(shelf)
+        if self.rules.leave_reads_hints and (yield from self.has_hints(shelf)):
+            yield from self.read_hints(shelf)

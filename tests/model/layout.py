@@ -64,8 +64,7 @@ class World(IntEnum):
     """What a thread sees of the others' stores."""
 
     SEQUENTIAL = 0  # all of it, at once
-    BUFFERED = 1  # x86: what is weaker than sequentially consistent waits in a buffer of its thread
-    VIEWS = 2  # C11: what it must, by the order of each step
+    VIEWS = 1  # C11: what it must, by the order of each step
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,7 @@ class Layout:
         self.hint = self._cells("hint", self.shelves * self.hints)
         self.current = self._cells("current", self.shelves)  # 1 + the span refilled from, or 0
         self.cursor = self._cells("cursor", self.shelves)
+        self.count = self._cells("count", self.shelves)  # spans in the queue
         # of a slice
         self.tag = self._cells("tag", self.slices)  # 1 + the shelf, or FREE_TAG
         self.state = self._cells("state", self.slices)

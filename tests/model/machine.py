@@ -9,12 +9,12 @@ from .accesses import LOCAL, Access, Do
 from .automaton import Automaton
 from .explorer import Violation
 from .layout import SHAPES, Layout, Scenario, State, World, shelf_of
-from .memories import BufferedMemory, SequentialMemory
+from .memory import SequentialMemory
 from .orders import Order
 from .views import ViewMemory
 
 BLOCKED = -1
-MEMORIES = {World.SEQUENTIAL: SequentialMemory, World.BUFFERED: BufferedMemory, World.VIEWS: ViewMemory}
+MEMORIES = {World.SEQUENTIAL: SequentialMemory, World.VIEWS: ViewMemory}
 Whole = tuple[bytes, Any]
 
 
@@ -45,7 +45,7 @@ class Machine:
         # the step at hand
         self.core = bytearray()
         self.thread = 0
-        self.done: list[tuple[Access, Any]] = []  # what it did, for a trace: nothing if a store has become visible
+        self.done: list[tuple[Access, Any]] = []  # what it did, for a trace
         self.path: list[int] = []  # its choices ...
         self.arity: list[int] = []  # ... out of how many each
         self.chosen = 0
@@ -69,6 +69,7 @@ class Machine:
                 core[at.current + shelf] = number + 1
             elif span.state == State.PARTIAL:
                 core[at.listed + number] = shelf + 1
+                core[at.count + shelf] += 1
             for word, full in enumerate(span.shape.full):
                 live = span.live[word] if word < len(span.live) else 0
                 core[at.live + at.place(number, word)] = live
@@ -86,13 +87,9 @@ class Machine:
 
     def steps(self, state: Whole) -> Iterator[Whole]:
         """Every thread's next step, once for each outcome of its choices."""
-        core, extra = state
+        core = state[0]
         path, arity = self.path, self.arity
         for thread in self.threads:
-            if self.memory.waits(extra, thread):
-                self._begin(state, thread)
-                self.memory.make_visible(thread)
-                yield self._canonical()
             number = core[2 * thread] << 8 | core[2 * thread + 1]
             if self.automaton[thread].access[number] is None:
                 continue
@@ -126,7 +123,7 @@ class Machine:
             if core[at.lock + shelf] or any(core[h] for h in at.hints_of(shelf))
         ]
         done = [f"{a.step} {at.names.get(a.cell, '')} {a.value} -> {answer}" for a, answer in self.done]
-        return f"{name}: {'; '.join(done) or 'a store becomes visible':60} {' '.join(slices + shelves)}"
+        return f"{name}: {'; '.join(done):60} {' '.join(slices + shelves)}"
 
     def finished(self, state: Whole) -> bool:
         """All threads have ended."""
@@ -159,7 +156,7 @@ class Machine:
                 return False
             self.done.append((access, answer))
             number = automaton.after(number, answer)
-            if access.do != Do.PICK or answer == ():
+            if access.do not in LOCAL and (access.do != Do.PICK or answer == ()):
                 break
         self._go_on(number)
         return True

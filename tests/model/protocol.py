@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .accesses import Access, await_others, choose, pick, takes_no_more
+from .accesses import Access, choose, pick, takes_no_more
 from .automaton import Automaton
 from .explorer import Violation
 from .home_programs import Program
@@ -57,10 +57,6 @@ class ThreadPrograms(PurgePrograms):
         """An event for no reason, of any slice: what comes so late that it is another span's."""
         slice_ = yield choose(self.at.slices)
         yield from self.event(slice_)
-
-    def await_others(self, _: int) -> Program:
-        """Wait until all other threads have ended."""
-        yield await_others()
 
 
 class Protocol(Machine):
@@ -135,13 +131,6 @@ class Protocol(Machine):
     def _choose(self, access: Access) -> int:
         return self._one_of(access.value)
 
-    def _await_others(self, _: Access) -> int:
-        for thread in self.threads:
-            number = self.core[2 * thread] << 8 | self.core[2 * thread + 1]
-            if thread != self.thread and self.automaton[thread].access[number] is not None:
-                return BLOCKED
-        return 0
-
     # ---- spans and their slices ----------------------------------------------------------------------------
 
     def _lowest(self, access: Access) -> int:
@@ -201,6 +190,10 @@ class Protocol(Machine):
         for place in range(at.slices * at.words):
             if core[at.held + place]:
                 raise Violation("bits lost", f"of place {place}, with a thread that has ended")
+        for shelf in range(at.shelves):
+            listed = list(core[at.listed : at.listed + at.slices]).count(shelf + 1)
+            if core[at.count + shelf] != listed:
+                raise Violation("miscounted", f"shelf {shelf + 1} counts {core[at.count + shelf]} spans, and has {listed}")
         for span in range(at.slices):
             if core[at.formed + span]:
                 self._check_span(core, span, SHAPES[core[at.formed + span] - 1])
@@ -223,5 +216,5 @@ class Protocol(Machine):
             raise Violation("stranded", f"span {span} is {state.name}, and its shelf has it as {where.name}")
         if state == State.FULL and any(word.bit_count() >= shape.worth for word in bits):
             raise Violation("stranded", f"span {span} is FULL with {bits}")
-        if state == State.PARTIAL and bits == shape.full:
-            raise Violation("stranded", f"span {span} is whole, and waits in a queue")
+        if bits == shape.full:
+            raise Violation("stranded", f"span {span} is whole, and {state.name}")

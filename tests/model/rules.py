@@ -14,20 +14,16 @@ class Rules:
     event_when_whole: bool = True
     state_read_after_or: bool = True
     # its event (shelf_event)
-    event_checks_tag: bool = True
     event_follows_tag: bool = True
-    interior_is_left_alone: bool = True
     # hints
     hint_tries_again: bool = True
     hint_waits_when_full: bool = True
     leave_reads_hints: bool = True
     hints_read_until_none: bool = True
-    hint_taken_before_look: bool = True
     hints_forwarded: bool = True
-    hints_forwarded_unlocked: bool = True
-    fork_reads_hints: bool = True
     # a look (shelf_settle), under the lock
-    look_under_lock: bool = True
+    look_checks_tag: bool = True
+    interior_is_left_alone: bool = True
     held_is_left_alone: bool = True
     whole_is_claimed: bool = True
     whole_is_looked_at_again: bool = True
@@ -38,7 +34,6 @@ class Rules:
     # steals (slot_steal, shelf_take_over)
     steal_under_lock: bool = True
     steal_sets_held: bool = True
-    steal_sets_held_first: bool = True
     take_over_under_lock: bool = True
     take_over_looks: bool = True
     # formation and release

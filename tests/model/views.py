@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from .explorer import Violation
 from .layout import Layout
-from .memories import SequentialMemory
-from .orders import STEPS, Access, Order, Word
+from .memory import SequentialMemory
+from .orders import STEPS, Kind, Order, Word
 
 
 class Message(NamedTuple):
@@ -49,7 +49,7 @@ class ViewMemory(SequentialMemory):
         self.place: dict[int, int] = {}  # of a cell, in a view
         self.weakly_read: list[bool] = []  # whether any load may read what is not last
         for word, cells in words.items():
-            weakly = any(s.word == word and s.access == Access.LOAD and orders[s.name] != Order.SEQ_CST for s in STEPS)
+            weakly = any(s.word == word and s.kind == Kind.LOAD and orders[s.name] != Order.SEQ_CST for s in STEPS)
             for cell in cells:
                 self.place[cell] = len(self.weakly_read)
                 self.weakly_read.append(weakly)

@@ -1,0 +1,73 @@
+"""The scenarios: small enough to be explored to the end, and each with a race of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .layout import ONE, PAIR, ROW, SQUARE, TALL, TRIO, WIDE, Scenario, Span, State, Thread, World
+
+
+def _does(name: str, *script: tuple[str, int], slot: int = 0) -> Thread:
+    return Thread(name, script, slot)
+
+
+FREER = _does("freer", ("free_all", 0))
+FREES_ONCE = _does("frees once", ("free_some", 1))
+PURGER = _does("purger", ("purge", 0))
+PURGES_INSIDE = _does("purges inside", ("purge", 1))
+LATE = _does("late", ("spurious", 0))
+REFILLS = _does("refills", ("refill", 10))
+REFILLS_TWO = _does("refills two", ("refill", 20))
+REFILLS_OTHER = _does("refills other", ("refill", 11))
+THIEF = _does("thief", ("refill", 10), slot=1)
+THIEF_OF_TWO = _does("thief of two", ("refill", 20), slot=1)
+REFILLS_FREES = _does("refills, frees", ("refill", 10), ("free_all", 0))
+THIEF_FREES = _does("thief, frees", ("refill", 10), ("free_all", 0), slot=1)
+
+FULL_PAIR = Span(PAIR, 0, State.FULL, (0b11,))
+FULL_TRIO = Span(TRIO, 0, State.FULL, (0b111,))
+FULL_ONE = Span(ONE, 0, State.FULL, (0b1,))
+FULL_TALL = Span(TALL, 0, State.FULL, (0b1, 0b1))
+FULL_SQUARE = Span(SQUARE, 0, State.FULL, (0b11, 0b11))
+FULL_WIDE = Span(WIDE, 0, State.FULL, (0b1, 0b1))
+CURRENT_PAIR = Span(PAIR, 0, State.CURRENT, (0b01,))
+PARTIAL_PAIR = Span(PAIR, 0, State.PARTIAL, (0b01,))
+SPENT_PAIR = Span(PAIR, 0, State.CURRENT, (0b11,))
+
+SCENARIOS = (
+    # objects come home
+    Scenario("free: 2 freers", (FREER, FREER), (FULL_PAIR,)),
+    Scenario("free: 3 freers", (FREER, FREER, FREER), (FULL_TRIO,)),
+    Scenario("free: 2 words", (FREER, FREER), (FULL_TALL,), words=2),
+    Scenario("free: 2 words of 2", (FREER, FREER), (FULL_SQUARE,), words=2),
+    Scenario("free: 2 spans, 1 hint", (FREER, FREER, FREER), (FULL_ONE, FULL_ONE)),
+    Scenario("free: 2 spans, 2 hints", (FREER, FREER), (FULL_PAIR, FULL_ONE), hints=2),
+    # refills
+    Scenario("refill: current", (REFILLS, FREER), (CURRENT_PAIR,)),
+    Scenario("refill: behind the scan", (REFILLS_TWO, FREER), (CURRENT_PAIR,)),
+    Scenario("refill: spent", (REFILLS, FREER), (SPENT_PAIR,)),
+    Scenario("refill: queue", (REFILLS_TWO, FREER), (PARTIAL_PAIR, CURRENT_PAIR)),
+    Scenario("refill: 2 at once", (REFILLS_FREES, REFILLS_FREES), (CURRENT_PAIR,)),
+    # steals
+    Scenario("steal: freer", (THIEF, FREER), (PARTIAL_PAIR,)),
+    Scenario("steal: last object", (THIEF, FREER), (PARTIAL_PAIR, Span(ONE, 1, State.CURRENT, (1,)))),
+    Scenario("steal: 2 thieves", (THIEF_FREES, THIEF_FREES), (PARTIAL_PAIR,)),
+    Scenario("steal: owner", (THIEF_FREES, REFILLS_FREES), (PARTIAL_PAIR,)),
+    Scenario("steal: late", (THIEF, FREER, LATE), (PARTIAL_PAIR,)),
+    # spans come and go
+    Scenario("form: anew", (REFILLS, FREER), (FULL_ONE,)),
+    Scenario("form: late", (REFILLS, LATE, FREER), (), free_slices=1),
+    Scenario("form: 2 at once", (REFILLS_FREES, REFILLS_FREES), (), free_slices=2),
+    Scenario("form: other class", (REFILLS_OTHER, FREER), (FULL_PAIR,)),
+    Scenario("form: wide", (REFILLS_OTHER, FREER, LATE), (FULL_ONE,), free_slices=1, forms=(ONE, WIDE)),
+    # page return
+    Scenario("purge: freer", (PURGER, FREER), (FULL_PAIR,)),
+    Scenario("purge: 2 freers", (PURGER, FREER, FREER), (FULL_PAIR,)),
+    Scenario("purge: 2 words", (PURGER, FREER), (FULL_TALL,), words=2),
+    Scenario("purge: useful", (PURGER, FREER), (FULL_TRIO,)),
+    Scenario("purge: tidy", (PURGER, FREER), (CURRENT_PAIR,)),
+    Scenario("purge: refill", (PURGER, REFILLS, FREER), (FULL_ONE,), forms=(ONE, ROW)),
+    Scenario("purge: other shape", (PURGER, REFILLS_OTHER, FREER), (FULL_PAIR,)),
+    Scenario("purge: inside", (PURGES_INSIDE, REFILLS_OTHER, FREER), (Span(ONE, 0, State.FULL, (0,)),) * 0 + (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
+    Scenario("purge: was wide", (PURGER, REFILLS, FREER), (FULL_WIDE,), forms=(ONE, WIDE)),
+)
