@@ -93,7 +93,10 @@ def explore(system: System, state_limit: int = STATE_LIMIT) -> Explored | Found:
 
 
 def _explore(system: System, state_limit: int) -> Explored | Found:
-    first = system.initial()
+    try:
+        first = system.initial()
+    except Violation as violation:
+        return Found(violation.kind, str(violation), ("the beginning",), 0)
     number_of = {first: 0}
     states = [first]  # in the order of the search: by distance from the first
     came_from = array("l", [-1])

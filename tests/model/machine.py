@@ -9,7 +9,7 @@ from .accesses import LOCAL, Access, Do
 from .automaton import Automaton
 from .explorer import Violation
 from .layout import SHAPES, Layout, Scenario, State, World, shelf_of
-from .memory import SequentialMemory
+from .memory import GLANCE, SequentialMemory
 from .orders import Order
 from .views import ViewMemory
 
@@ -39,7 +39,7 @@ class Machine:
         self.automaton = [self.automata[first[thread]] or programs(thread) for thread in self.threads]
         groups = [[thread for thread in self.threads if first[thread] == leader] for leader in self.threads]
         self.interchangeable = [group for group in groups if len(group) > 1]
-        self.memory = MEMORIES[scenario.world](layout, len(self.threads), orders)
+        self.memory = MEMORIES[scenario.world](scenario, layout, orders)
         self.memory.one_of = self._one_of
         self.execute: list[Callable[[Access], Any]] = [getattr(self, "_" + do.name.lower()) for do in Do]
         # the step at hand
@@ -202,7 +202,7 @@ class Machine:
     # ---- atomic words --------------------------------------------------------------------------------------
 
     def _load(self, access: Access) -> int:
-        if access.step == "draw: word":
+        if access.step == GLANCE:
             return self.memory.glance(self.thread, access.cell)
         return self.memory.load(self.thread, access.cell, self.orders[access.step])
 

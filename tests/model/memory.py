@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .layout import Layout
+from .layout import Layout, Scenario
 from .orders import Order
+
+GLANCE = "draw: word"  # a load that is followed by a claim, whatever it says
+
 
 class SequentialMemory:
     """Every store is visible at once."""
 
-    def __init__(self, layout: Layout, threads: int, orders: Mapping[str, Order]) -> None:
-        """A memory for so many threads, whose steps have these orders."""
+    def __init__(self, scenario: Scenario, layout: Layout, orders: Mapping[str, Order]) -> None:
+        """A memory for a scenario's threads, whose steps have these orders."""
         self.names = layout.names
-        self.threads = threads
+        self.threads = len(scenario.threads)
         self.core = bytearray()
         self.one_of: Callable[[int], int] = lambda count: 0  # the machine's choices
 
@@ -39,7 +42,7 @@ class SequentialMemory:
         return self.core[cell]
 
     def glance(self, thread: int, cell: int) -> int:
-        """A load that is followed by a claim, whatever it says."""
+        """The load GLANCE: to miss what comes home now is to have looked a little earlier."""
         return self.core[cell]
 
     def store(self, thread: int, cell: int, value: int, order: Order) -> None:
@@ -71,6 +74,12 @@ class SequentialMemory:
 
     def receive(self, thread: int, place: int) -> None:
         """The thread gets objects of a place from the program."""
+
+    def use(self, thread: int, place: int, mask: int) -> None:
+        """The program has written into objects that it is about to free."""
+
+    def check_used(self, thread: int, place: int, mask: int) -> None:
+        """Objects are about to be used anew."""
 
     def page_lock(self, thread: int) -> None:
         """The thread has the page heap's lock, for a moment."""

@@ -105,6 +105,7 @@ class Protocol(Machine):
         core, place, mask = self.core, access.cell, access.value
         core[self.at.held + place] ^= mask
         core[self.at.live + place] |= mask
+        self.memory.check_used(self.thread, place, mask)
         self.memory.publish(self.thread, place)
         return 0
 
@@ -119,6 +120,7 @@ class Protocol(Machine):
         core[at.live + place] ^= mask
         core[at.held + place] |= mask
         self.memory.receive(self.thread, place)
+        self.memory.use(self.thread, place, mask)
         span = place // at.words
         while not core[at.formed + span]:
             span -= 1
@@ -138,6 +140,17 @@ class Protocol(Machine):
             if self.core[self.at.listed + span] == access.cell + 1:
                 return span + 1
         return 0
+
+    def _poke(self, access: Access) -> int:
+        core, at, cell = self.core, self.at, access.cell
+        span = -1
+        if at.current <= cell < at.current + at.shelves:
+            span = access.value - 1
+        elif at.listed <= cell < at.listed + at.slices and access.value:
+            span = cell - at.listed
+        if span >= 0 and not core[at.formed + span]:
+            raise Violation("not a span", f"slice {span} joins a shelf")
+        return super()._poke(access)
 
     def _run_take(self, access: Access) -> int:
         core, at, slices = self.core, self.at, SHAPES[access.value].slices
@@ -176,6 +189,8 @@ class Protocol(Machine):
         page, claimed = pages[min(access.value, len(pages) - 1)], access.other
         if any(mask & ~got for mask, got in zip(page, claimed, strict=True)):
             raise Violation("madvise of an object in use", f"span {span}, page {access.value}")
+        for word, mask in enumerate(claimed):
+            self.memory.check_used(self.thread, at.place(span, word), mask)
         return 0
 
     # ---- the end -------------------------------------------------------------------------------------------

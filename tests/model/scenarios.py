@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from .layout import ONE, PAIR, ROW, SQUARE, TALL, TRIO, WIDE, Scenario, Span, State, Thread, World
+from .layout import ONE, PAIR, ROW, SQUARE, TALL, TRIO, WIDE, Scenario, Span, State, Thread
 
 
 def _does(name: str, *script: tuple[str, int], slot: int = 0) -> Thread:
@@ -23,6 +21,9 @@ THIEF = _does("thief", ("refill", 10), slot=1)
 THIEF_OF_TWO = _does("thief of two", ("refill", 20), slot=1)
 REFILLS_FREES = _does("refills, frees", ("refill", 10), ("free_all", 0))
 THIEF_FREES = _does("thief, frees", ("refill", 10), ("free_all", 0), slot=1)
+ANEW_OTHER = _does("frees, other class, frees", ("free_some", 1), ("refill", 11), ("free_all", 0))
+ANEW_WIDE = _does("frees, wide, frees", ("free_some", 2), ("refill", 11), ("free_all", 0))
+ANEW_TWICE = _does("frees, 2 spans, frees", ("free_some", 1), ("refill", 10), ("refill", 10), ("free_all", 0))
 
 FULL_PAIR = Span(PAIR, 0, State.FULL, (0b11,))
 FULL_TRIO = Span(TRIO, 0, State.FULL, (0b111,))
@@ -37,6 +38,7 @@ SPENT_PAIR = Span(PAIR, 0, State.CURRENT, (0b11,))
 SCENARIOS = (
     # objects come home
     Scenario("free: 2 freers", (FREER, FREER), (FULL_PAIR,)),
+    Scenario("free: some", (FREES_ONCE, FREES_ONCE), (FULL_TRIO,)),
     Scenario("free: 3 freers", (FREER, FREER, FREER), (FULL_TRIO,)),
     Scenario("free: 2 words", (FREER, FREER), (FULL_TALL,), words=2),
     Scenario("free: 2 words of 2", (FREER, FREER), (FULL_SQUARE,), words=2),
@@ -45,6 +47,8 @@ SCENARIOS = (
     # refills
     Scenario("refill: current", (REFILLS, FREER), (CURRENT_PAIR,)),
     Scenario("refill: behind the scan", (REFILLS_TWO, FREER), (CURRENT_PAIR,)),
+    Scenario("refill: some behind the scan", (REFILLS_TWO, FREES_ONCE), (CURRENT_PAIR,)),
+    Scenario("refill: 2 words", (REFILLS, FREES_ONCE), (Span(TALL, 0, State.CURRENT, (0b1, 0b1)),), words=2),
     Scenario("refill: spent", (REFILLS, FREER), (SPENT_PAIR,)),
     Scenario("refill: queue", (REFILLS_TWO, FREER), (PARTIAL_PAIR, CURRENT_PAIR)),
     Scenario("refill: 2 at once", (REFILLS_FREES, REFILLS_FREES), (CURRENT_PAIR,)),
@@ -60,6 +64,7 @@ SCENARIOS = (
     Scenario("form: 2 at once", (REFILLS_FREES, REFILLS_FREES), (), free_slices=2),
     Scenario("form: other class", (REFILLS_OTHER, FREER), (FULL_PAIR,)),
     Scenario("form: wide", (REFILLS_OTHER, FREER, LATE), (FULL_ONE,), free_slices=1, forms=(ONE, WIDE)),
+    Scenario("form: wide, late", (LATE, ANEW_WIDE), (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
     # page return
     Scenario("purge: freer", (PURGER, FREER), (FULL_PAIR,)),
     Scenario("purge: 2 freers", (PURGER, FREER, FREER), (FULL_PAIR,)),
@@ -67,7 +72,35 @@ SCENARIOS = (
     Scenario("purge: useful", (PURGER, FREER), (FULL_TRIO,)),
     Scenario("purge: tidy", (PURGER, FREER), (CURRENT_PAIR,)),
     Scenario("purge: refill", (PURGER, REFILLS, FREER), (FULL_ONE,), forms=(ONE, ROW)),
-    Scenario("purge: other shape", (PURGER, REFILLS_OTHER, FREER), (FULL_PAIR,)),
-    Scenario("purge: inside", (PURGES_INSIDE, REFILLS_OTHER, FREER), (Span(ONE, 0, State.FULL, (0,)),) * 0 + (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
-    Scenario("purge: was wide", (PURGER, REFILLS, FREER), (FULL_WIDE,), forms=(ONE, WIDE)),
+    Scenario("purge: other shape", (PURGER, ANEW_OTHER), (Span(PAIR, 0, State.FULL, (0b01,)),)),
+    Scenario("purge: inside", (PURGES_INSIDE, ANEW_WIDE), (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
+    Scenario("purge: was wide", (PURGER, ANEW_TWICE), (Span(WIDE, 0, State.FULL, (0b1, 0)),), forms=(ONE, WIDE)),
+    Scenario("purge: other shape, 3 threads", (PURGER, REFILLS_OTHER, FREER), (FULL_PAIR,)),
+    Scenario("purge: was wide, 3 threads", (PURGER, REFILLS, FREER), (FULL_WIDE,), forms=(ONE, WIDE)),
 )
+
+LONG = ("steal: late", "purge: refill", "purge: other shape, 3 threads", "purge: was wide, 3 threads")
+"""Only under `make soak`."""
+
+IN_VIEWS = (
+    "free: 2 freers",
+    "free: some",
+    "free: 3 freers",
+    "free: 2 words",
+    "free: 2 spans, 1 hint",
+    "refill: current",
+    "refill: some behind the scan",
+    "refill: 2 words",
+    "steal: freer",
+    "form: anew",
+    "form: late",
+    "form: other class",
+    "form: wide, late",
+    "purge: freer",
+    "purge: 2 words",
+    "purge: tidy",
+    "purge: other shape",
+    "purge: inside",
+    "purge: was wide",
+)
+"""Those that are explored with C11's orders as well; the others under `make soak`."""

@@ -25,7 +25,7 @@ class ShelfPrograms(HomePrograms):
 
     def unlist_span(self, shelf: int, span: int) -> Program:
         yield poke(self.at.listed + span, 0, shelf)
-        yield poke(self.at.count + shelf, (yield peek(self.at.count + shelf, shelf)) - 1, shelf)
+        yield poke(self.at.count + shelf, ((yield peek(self.at.count + shelf, shelf)) - 1) & 0xFF, shelf)
 
     # ---- the look
 

@@ -17,9 +17,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .explorer import Violation
-from .layout import Layout
-from .memory import SequentialMemory
+from .layout import Layout, Scenario
+from .memory import GLANCE, SequentialMemory
 from .orders import STEPS, Kind, Order, Word
+
+
+MOST_OBJECTS = 3  # of a place
 
 
 class Message(NamedTuple):
@@ -33,9 +36,9 @@ class Message(NamedTuple):
 class ViewMemory(SequentialMemory):
     """Histories and views. The core has each word's last value."""
 
-    def __init__(self, layout: Layout, threads: int, orders: Mapping[str, Order]) -> None:
-        """A memory for so many threads, whose steps have these orders."""
-        super().__init__(layout, threads, orders)
+    def __init__(self, scenario: Scenario, layout: Layout, orders: Mapping[str, Order]) -> None:
+        """A memory for a scenario's threads, whose steps have these orders."""
+        super().__init__(scenario, layout, orders)
         at = layout
         words = {
             Word.LOCK: range(at.lock, at.lock + at.shelves),
@@ -46,18 +49,28 @@ class ViewMemory(SequentialMemory):
             Word.OBJECTS: range(at.objects, at.objects + at.slices),
             Word.BITS: range(at.bits, at.bits + at.slices * at.words),
         }
+        purges = any(action == "purge" for thread in scenario.threads for action, _ in thread.script)
+        weak = {
+            step.word
+            for step in STEPS
+            if step.kind == Kind.LOAD and orders[step.name] != Order.SEQ_CST and step.name != GLANCE
+            if purges or not step.name.startswith("purge")
+        }
         self.place: dict[int, int] = {}  # of a cell, in a view
         self.weakly_read: list[bool] = []  # whether any load may read what is not last
+        self.atomic: list[int] = []  # places that are not, and that no plain load reads: see `end`
         for word, cells in words.items():
-            weakly = any(s.word == word and s.kind == Kind.LOAD and orders[s.name] != Order.SEQ_CST for s in STEPS)
             for cell in cells:
                 self.place[cell] = len(self.weakly_read)
-                self.weakly_read.append(weakly)
+                if word not in weak and word in (Word.LOCK, Word.HINT, Word.TAG, Word.BITS):
+                    self.atomic.append(self.place[cell])
+                self.weakly_read.append(word in weak)
         # What locks guard, the page heap, and objects on their way through the program: a word each, always updated.
         self.guarded = len(self.weakly_read)
         self.pages = self.guarded + at.shelves
         self.program = self.pages + 1
-        self.count = self.program + at.slices * at.words
+        self.contents = self.program + at.slices * at.words  # of each object: what its users have written
+        self.count = self.contents + at.slices * at.words * MOST_OBJECTS
         self.weakly_read += [False] * (self.count - self.guarded)
         self.nothing = bytes(self.count)
         self.messages: list[tuple[Message, ...]] = []
@@ -107,10 +120,6 @@ class ViewMemory(SequentialMemory):
         for place, number in enumerate(view):
             if number > own[place]:
                 own[place] = number
-
-    def glance(self, thread: int, cell: int) -> int:
-        """It may be stale in any way: the last value, or nothing at all."""
-        return 0 if self.one_of(2) else self.core[cell]
 
     def store(self, thread: int, cell: int, value: int, order: Order) -> None:
         """Behind what is last, which the thread must know."""
@@ -188,6 +197,20 @@ class ViewMemory(SequentialMemory):
         """The other end of that."""
         self._pass(thread, self.program + place, Order.ACQUIRE)
 
+    def use(self, thread: int, place: int, mask: int) -> None:
+        """The program has written into objects that it is about to free."""
+        for content in self._contents(place, mask):
+            self._append(thread, content, 0, Order.RELAXED, self.nothing, True)
+
+    def check_used(self, thread: int, place: int, mask: int) -> None:
+        """Objects are about to be used anew: by a thread that has seen all of that."""
+        for content in self._contents(place, mask):
+            if self.views[thread][content] != len(self.messages[content]):
+                raise Violation("race", f"an object of place {place} is used before its last user has done with it")
+
+    def _contents(self, place: int, mask: int) -> list[int]:
+        return [self.contents + place * MOST_OBJECTS + bit for bit in range(MOST_OBJECTS) if mask >> bit & 1]
+
     def page_lock(self, thread: int) -> None:
         """A lock taken and dropped."""
         self._pass(thread, self.pages, Order.ACQ_REL)
@@ -215,6 +238,10 @@ class ViewMemory(SequentialMemory):
                 dropped = min((max(view[place], self.strict[place], 1) for view in views), default=last) - 1
             if dropped:
                 self._drop(place, dropped)
+        for place in self.atomic:
+            if self.strict[place] == len(self.messages[place]) == 1:
+                for view in views:  # there is nothing else to be read, whatever a thread knows
+                    view[place] = 1
         known = bytes(map(min, *views)) if len(views) > 1 else bytes(views[0]) if views else None
         return (
             tuple(tuple(self._message(message, known) for message in messages) for messages in self.messages),
