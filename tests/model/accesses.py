@@ -128,7 +128,7 @@ def choose(count: int) -> Access:
 
 
 def pick() -> Access:
-    """The program chooses live objects of one word. Answer: (span, word, mask), or () when none are left to be freed."""
+    """The program chooses live objects of one word. Answer: (span, word, mask), or () when none are left."""
     return Access(Do.PICK, "")
 
 

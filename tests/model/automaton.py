@@ -4,8 +4,8 @@ What a thread does alone depends on nothing but the answers that it gets. So whe
 variables hold, is its *local state*. Each local state gets a number, and the number that an answer leads to is worked
 out once: the search through all interleavings handles numbers, while the protocol reads like the code that it models.
 
-Programs keep to what makes this true: variables hold values that can be hashed, `for` runs over `range` alone, and what an
-expression has worked out before it yields is in the access that it yields.
+Programs keep to what makes this true: variables hold values that can be hashed, `for` runs over `range` alone, and what
+an expression has worked out before it yields is in the access that it yields.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Breadth-first search through every state that a system of threads can reach.
 
-A state is anything that can be hashed. A system names its initial state, the states that one atomic step of any thread leads to,
-and what must hold once every thread has finished. The search is exhaustive: what it does not find does not exist in
-that scenario. It is breadth-first: the trace that it gives of a violation is a shortest one.
+A state is anything that can be hashed. A system names its initial state, the states that one atomic step of any thread
+leads to, and what must hold once every thread has finished. The search is exhaustive: what it does not find does not
+exist in that scenario. It is breadth-first: the trace that it gives of a violation is a shortest one.
 """
 
 from __future__ import annotations

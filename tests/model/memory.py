@@ -1,7 +1,7 @@
 """Memory as all threads see it when every step is sequentially consistent. views.py has the other one.
 
-A memory works on the bytes of the state at hand, `core`, which hold what is last in each word's modification order. What
-it needs besides is its `extra` part of the state.
+A memory works on the bytes of the state at hand, `core`, which hold what is last in each word's modification order.
+What it needs besides is its `extra` part of the state.
 """
 
 from __future__ import annotations

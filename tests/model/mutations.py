@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .layout import World
 from .orders import Order
@@ -56,4 +56,27 @@ MUTATIONS = (
 SPARE = ("event_follows_tag", "hints_forwarded", "formation_tag_before_bits")
 """Rules that the code has and the argument does not lean on: the model holds without them."""
 
-WEAKENED: tuple[tuple[str, Order, str], ...] = ()
+WEAKENED = (
+    ("put: or", Order.ACQ_REL, "refill: 2 words"),
+    ("put: state", Order.ACQUIRE, "refill: 2 words"),
+    ("whole: words", Order.ACQUIRE, "form: other class"),
+    ("worth: words", Order.ACQUIRE, "refill: 2 words"),
+    ("tag: now", Order.RELAXED, "refill: some behind the scan"),
+    ("tag: set", Order.RELAXED, "refill: some behind the scan"),
+    ("tag: inside", Order.RELAXED, "purge: inside"),
+    ("state: set", Order.RELEASE, "refill: 2 words"),
+    ("lock: taken", Order.RELAXED, "refill: 2 words"),
+    ("lock: found taken", Order.ACQUIRE, "refill: 2 words"),
+    ("lock: dropped", Order.ACQ_REL, "refill: 2 words"),
+    ("hint: left", Order.ACQ_REL, "refill: 2 words"),
+    ("hint: found there", Order.ACQUIRE, "form: other class"),
+    ("hint: looked for", Order.ACQUIRE, "refill: 2 words"),
+    ("hint: taken", Order.ACQ_REL, "form: other class"),
+    ("claim: back", Order.ACQ_REL, "purge: 2 words"),
+    ("claim: some", Order.RELAXED, "refill: 2 words"),
+    ("claim: some", Order.RELAXED, "refill: current"),
+    ("form: words", Order.RELAXED, "purge: other shape"),
+    ("purge: claim", Order.RELAXED, "purge: other shape"),
+    ("purge: claim", Order.RELAXED, "purge: freer"),
+)
+"""Each order that is needed, one step weaker, and the scenario that fails then."""

@@ -50,7 +50,7 @@ class Kind(Enum):
     UPDATE = "update"  # a read-modify-write
 
 
-WEAKER = {
+WEAKER: dict[Kind, dict[Order, tuple[Order, ...]]] = {
     Kind.LOAD: {Order.SEQ_CST: (Order.ACQUIRE,), Order.ACQUIRE: (Order.RELAXED,)},
     Kind.STORE: {Order.SEQ_CST: (Order.RELEASE,), Order.RELEASE: (Order.RELAXED,)},
     Kind.UPDATE: {
@@ -95,7 +95,7 @@ STEPS = (
     Step("hint: found there", "shelf_hint", Word.HINT, LOAD, SC, SC),
     Step("hint: looked for", "shelf_has_hints", Word.HINT, LOAD, SC, SC),
     Step("hint: taken", "shelf_read_hints", Word.HINT, UPDATE, SC, SC),
-    Step("claim: all", "span_claim_all", Word.BITS, UPDATE, SC, ACQ),
+    Step("claim: all", "span_claim_all", Word.BITS, UPDATE, SC, RLX),
     Step("claim: back", "span_claim_all", Word.BITS, UPDATE, SC, SC),
     Step("draw: word", "shelf_draw_current", Word.BITS, LOAD, RLX, RLX),
     Step("claim: some", "span_claim", Word.BITS, UPDATE, SC, ACQ),

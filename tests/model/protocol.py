@@ -206,9 +206,9 @@ class Protocol(Machine):
             if core[at.held + place]:
                 raise Violation("bits lost", f"of place {place}, with a thread that has ended")
         for shelf in range(at.shelves):
-            listed = list(core[at.listed : at.listed + at.slices]).count(shelf + 1)
-            if core[at.count + shelf] != listed:
-                raise Violation("miscounted", f"shelf {shelf + 1} counts {core[at.count + shelf]} spans, and has {listed}")
+            counted, listed = core[at.count + shelf], core[at.listed : at.listed + at.slices].count(shelf + 1)
+            if counted != listed:
+                raise Violation("miscounted", f"shelf {shelf + 1} counts {counted} spans, and has {listed}")
         for span in range(at.slices):
             if core[at.formed + span]:
                 self._check_span(core, span, SHAPES[core[at.formed + span] - 1])
@@ -225,7 +225,9 @@ class Protocol(Machine):
         where = (
             State.CURRENT
             if core[at.current + shelf] == span + 1
-            else State.PARTIAL if core[at.listed + span] == shelf + 1 else State.FULL
+            else State.PARTIAL
+            if core[at.listed + span] == shelf + 1
+            else State.FULL
         )
         if state != where:
             raise Violation("stranded", f"span {span} is {state.name}, and its shelf has it as {where.name}")

@@ -79,7 +79,14 @@ SCENARIOS = (
     Scenario("purge: was wide, 3 threads", (PURGER, REFILLS, FREER), (FULL_WIDE,), forms=(ONE, WIDE)),
 )
 
-LONG = ("steal: late", "purge: refill", "purge: other shape, 3 threads", "purge: was wide, 3 threads")
+LONG = (
+    "steal: late",
+    "form: wide",
+    "purge: refill",
+    "purge: was wide",
+    "purge: other shape, 3 threads",
+    "purge: was wide, 3 threads",
+)
 """Only under `make soak`."""
 
 IN_VIEWS = (
@@ -99,8 +106,6 @@ IN_VIEWS = (
     "purge: freer",
     "purge: 2 words",
     "purge: tidy",
-    "purge: other shape",
     "purge: inside",
-    "purge: was wide",
 )
 """Those that are explored with C11's orders as well; the others under `make soak`."""

@@ -119,8 +119,9 @@ class ShelfPrograms(HomePrograms):
         if tag == FREE_TAG or not (yield lock_try(tag - 1)):
             return
         shelf = tag - 1
-        if (yield peek(self.at.current + shelf, shelf)) == slice_ + 1:
-            if (yield load(self.at.tag + slice_, "tag: now")) == tag:
-                yield from self.retire(shelf)
+        is_current = (yield peek(self.at.current + shelf, shelf)) == slice_ + 1
+        if is_current and (yield load(self.at.tag + slice_, "tag: now")) == tag:
+            yield from self.retire(shelf)
+        del is_current
         del tag, slice_
         yield from self.leave(shelf)

@@ -1,8 +1,8 @@
 """The atomic steps of the core's source, and those of the model's, in one form: to be compared function by function.
 
-Both sides are read as text. A function of the core becomes the sequence of its atomic accesses, locks, and calls of other
-functions that the model has as well; a call of any other function is replaced by what that one does. A method of the model
-becomes the same sequence, with all rules on. What is not the protocol's (statistics, the page return's hints) is left out.
+Both sides are read as text. A function of the core becomes the sequence of its atomic accesses, locks, and calls of
+other functions that the model has as well; a call of any other function is replaced by what that one does. A method of
+the model becomes the same sequence, with all rules on. Statistics and the page return's hints are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from .protocol import ThreadPrograms
 from .rules import Rules
 
 CORE = Path(__file__).parents[2] / "rtmalloc" / "core"
-FILES = ("spans/span", "spans/shelf", "spans/slot", "spans/formation", "spans/object", "giveback/page_return", "pages/tag", "pages/arena")
+SPANS = ("spans/span", "spans/shelf", "spans/slot", "spans/formation", "spans/object")
+FILES = (*SPANS, "giveback/page_return", "pages/tag", "pages/arena")
+FUNCTION = r"^cdef inline [^\n]*?(\w+)\((?:[^)]|\n)*?\) noexcept nogil:\n((?:[ \t].*\n|\n)*)"
 LOCKS = ("lock_try", "lock_take", "lock_drop")
 WORDS = (
     (r"bits\b", Word.BITS),
@@ -29,7 +31,9 @@ WORDS = (
     (r"s\.objects\b", Word.OBJECTS),
     (r"\.hints\[", Word.HINT),
 )
-NOT_THE_PROTOCOLS = r"&(s\.(fresh|quiet|size|class_|returned)|shelf\.count|a\.(hints|\w*misses|spans_\w+|returns_wanted|slice_count|tags))\b|<.*&s\.bits"
+NOT_THE_PROTOCOLS = (
+    r"&(s\.(fresh|quiet|size|class_|returned)|shelf\.count|a\.(\w+_wanted|slice_count|tags))\b|<.*&s\.bits"
+)
 GUESSES = ("unit_is_free",)  # a look that holds nothing: the model tries every page instead
 KINDS = {"load": Kind.LOAD, "store": Kind.STORE}
 SPELLED = {"RELAXED": Order.RELAXED, "ACQUIRE": Order.ACQUIRE, "RELEASE": Order.RELEASE, "SEQ_CST": Order.SEQ_CST}
@@ -42,7 +46,7 @@ def functions() -> dict[str, str]:
     found = {}
     for name in FILES:
         text = re.sub(r"#.*", "", (CORE / f"{name}.pxd").read_text())
-        for match in re.finditer(r"^cdef inline [^\n]*?(\w+)\((?:[^)]|\n)*?\) noexcept nogil:\n((?:[ \t].*\n|\n)*)", text, re.M):
+        for match in re.finditer(FUNCTION, text, re.M):
             found[match[1]] = match[2]
     return found
 
@@ -81,7 +85,7 @@ class Source:
 
     def _primitive(self, name: str, target: str) -> Iterator[Atom]:
         orders = self.primitives.get(re.sub(r"_u(8|16|32|64)$", "", name))
-        if orders is None or re.match(NOT_THE_PROTOCOLS, target):
+        if orders is None or name.startswith("rt_add") or re.match(NOT_THE_PROTOCOLS, target):
             return
         word = next(word for pattern, word in WORDS if re.search(pattern, target))
         yield word, KINDS.get(name.split("_")[1], Kind.UPDATE), orders[0]
@@ -118,7 +122,8 @@ class Modelled:
             decided = _decided(node.test)
             if decided is None:
                 yield from self._atoms(node.test)
-            for statement in (*(node.body if decided is not False else ()), *(node.orelse if decided is not True else ())):
+            taken = (node.body if decided is not False else []) + (node.orelse if decided is not True else [])
+            for statement in taken:
                 yield from self._atoms(statement)
             return
         children = list(ast.iter_child_nodes(node))

@@ -16,6 +16,7 @@ from .protocol import Protocol
 from .rules import Rules
 from .scenarios import IN_VIEWS, LONG, SCENARIOS
 
+SPARE_IN = ("free", "refill", "steal", "purge: other", "purge: inside")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
@@ -25,9 +26,10 @@ def _holds(protocol: Protocol) -> None:
     assert result.ends > 0
 
 
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(s, marks=[pytest.mark.soak] if s.name in LONG else []) for s in SCENARIOS], ids=lambda s: s.name
-)
+SHORT_OR_MARKED = [pytest.param(s, marks=[pytest.mark.soak] if s.name in LONG else []) for s in SCENARIOS]
+
+
+@pytest.mark.parametrize("scenario", SHORT_OR_MARKED, ids=lambda scenario: scenario.name)
 def test_protocol_holds(scenario: Scenario) -> None:
     _holds(Protocol(scenario))
 
@@ -51,7 +53,7 @@ def test_rule_is_needed(mutation: Mutation) -> None:
     assert result.kind == mutation.kind, str(result)
 
 
-@pytest.mark.parametrize("name", [s.name for s in SCENARIOS if s.name.startswith(("free", "refill", "steal"))])
+@pytest.mark.parametrize("name", [s.name for s in SCENARIOS if s.name.startswith(SPARE_IN) and s.name not in LONG])
 def test_spare_rules_are_not_needed(name: str) -> None:
     _holds(Protocol(NAMED[name], replace(Rules(), **dict.fromkeys(SPARE, False))))
 

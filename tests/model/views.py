@@ -1,11 +1,11 @@
 """Memory by C11's orders, without load buffering: each word has a history, and each thread a view of it.
 
-A *message* is a value in a word's modification order, with the view that its writer showed by it. A thread's *view* says
-how far it has come in each history: it can read that message, or a later one. A load that acquires takes over the view
-of the message that it reads. A sequentially consistent load reads nothing older than the last sequentially consistent
-write of the word. A read-modify-write reads what is last, and shows on what the message before it showed (a release
-sequence). A store needs to know what is last, or only read-modify-writes behind what it knows: then C11 too leaves it no
-other place in the order. Where it does not, and where a plain access meets a write that it does not know, that is a race.
+A *message* is a value in a word's modification order, with the view that its writer showed by it. A thread's *view*
+says how far it has come in each history: it can read that message, or a later one. A load that acquires takes over the
+view of the message that it reads. A sequentially consistent load reads nothing older than the last sequentially
+consistent write of the word. A read-modify-write reads what is last, and shows on what the message before it showed (a
+release sequence). A store needs to know what is last, or only read-modify-writes behind what it knows: then C11 too
+leaves it no other place in the order. Where it does not, that is a race; so is a plain access to a write unknown to it.
 
 Views are bytes: for each tracked word the number of a message, from 1; 0 stands for those that no thread can read any
 more. What is numbered anew, or dropped, when a step is over tells no two states apart that differ in what can happen.
@@ -20,7 +20,6 @@ from .explorer import Violation
 from .layout import Layout, Scenario
 from .memory import GLANCE, SequentialMemory
 from .orders import STEPS, Kind, Order, Word
-
 
 MOST_OBJECTS = 3  # of a place
 
@@ -74,7 +73,7 @@ class ViewMemory(SequentialMemory):
         self.weakly_read += [False] * (self.count - self.guarded)
         self.nothing = bytes(self.count)
         self.messages: list[tuple[Message, ...]] = []
-        self.strict: list[int] = []  # of each word, the last sequentially consistent write
+        self.strict = bytearray()  # of each word, the last sequentially consistent write
         self.views: list[bytearray] = []
 
     def initial(self, core: bytearray) -> Any:
@@ -259,7 +258,7 @@ class ViewMemory(SequentialMemory):
             if any(message.view[place] for message in messages):
                 self.messages[other] = tuple(
                     message._replace(
-                        view=message.view[:place] + bytes([max(message.view[place] - count, 0)]) + message.view[place + 1 :]
+                        view=bytes(max(n - count, 0) if at == place else n for at, n in enumerate(message.view))
                     )
                     for message in messages
                 )
