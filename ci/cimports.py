@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "rtmalloc" / "core"
 WIDTH = 118
 STANDARD = {
-    "libc.stdint": "int8_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t".split(),
-    "libc.string": "memcmp memcpy memmove memset strlen".split(),
-    "cython": "likely unlikely".split(),
+    "libc.stdint": ["int8_t", "int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t"],
+    "libc.string": ["memcmp", "memcpy", "memmove", "memset", "strlen"],
+    "cython": ["likely", "unlikely"],
 }
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -58,13 +58,15 @@ def extern_names(text: str) -> list[str]:
             if not line.strip() or len(line) - len(line.lstrip()) != depth:
                 continue
             line = re.sub(r"#.*", "", line).strip()
-            if found := re.match(r"ctypedef struct (\w+)", line):
-                names.append(found[1])
-            elif found := re.match(r"ctypedef .*\(\*(\w+)\)", line):
-                names.append(found[1])
-            elif found := re.match(r'ctypedef [\w* ]*?(\w+) "\w+"', line):
-                names.append(found[1])
-            elif (found := re.match(r'[\w* ]+?\b(\w+)(?: "[\w.]+")?(?:\(|\[|$)', line)) and not line.startswith("enum"):
+            if (
+                (found := re.match(r"ctypedef struct (\w+)", line))
+                or (found := re.match(r"ctypedef .*\(\*(\w+)\)", line))
+                or (found := re.match(r'ctypedef [\w* ]*?(\w+) "\w+"', line))
+                or (
+                    (found := re.match(r'[\w* ]+?\b(\w+)(?: "[\w.]+")?(?:\(|\[|$)', line))
+                    and not line.startswith("enum")
+                )
+            ):
                 names.append(found[1])
     return names
 

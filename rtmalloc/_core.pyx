@@ -13,7 +13,9 @@ from rtmalloc.core.base._numbers cimport (
 )
 from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
+from rtmalloc.core.base.table_file cimport RT_TABLE_WORDS, table_problem
 from rtmalloc.core.base.options cimport rt_option_presets, rt_option_specs
 from rtmalloc.core.calls.aligned cimport *
 from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of

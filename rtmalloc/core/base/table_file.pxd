@@ -3,11 +3,12 @@
 # `rtmalloc classes compile` checks the rules of rtmalloc.toml and writes 32-bit little-endian words (table_compile() in
 # rtmalloc/size_table.py): magic, version, bytes of a slice, number of classes; of each class the bytes of a block and the
 # slices of a span; checksum. Here all is checked that the allocator relies on. Nothing allocates: there is no block yet.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport strlen
 
 from rtmalloc.core.base.attributes cimport cold_int
 from rtmalloc.core.base.complain cimport complain
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.platform cimport rt_os_page_size, rt_os_read_file
 from rtmalloc.core.base.size_class cimport (
     RT_MAX_SMALL, rt_bin_offset, rt_class_count, rt_class_largest, rt_class_size, rt_class_slices,
