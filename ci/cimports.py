@@ -48,6 +48,15 @@ def enum_names(text: str) -> list[str]:
     return [name for name in names if name != "enum"]
 
 
+_DECLARED = (
+    re.compile(r"ctypedef struct (\w+)"),
+    re.compile(r"ctypedef .*\(\*(\w+)\)"),
+    re.compile(r'ctypedef [\w* ]*?(\w+) "\w+"'),
+    re.compile(r'(?!enum)[\w* ]+?\b(\w+)(?: "[\w.]+")?(?:\(|\[|$)'),
+)
+"""What a line of ``cdef extern`` may be: a struct, a function's type, a type with a C name, a function or variable."""
+
+
 def extern_names(text: str) -> list[str]:
     """The functions, variables and types that blocks of ``cdef extern`` declare."""
     names = []
@@ -58,15 +67,8 @@ def extern_names(text: str) -> list[str]:
             if not line.strip() or len(line) - len(line.lstrip()) != depth:
                 continue
             line = re.sub(r"#.*", "", line).strip()
-            if (
-                (found := re.match(r"ctypedef struct (\w+)", line))
-                or (found := re.match(r"ctypedef .*\(\*(\w+)\)", line))
-                or (found := re.match(r'ctypedef [\w* ]*?(\w+) "\w+"', line))
-                or (
-                    (found := re.match(r'[\w* ]+?\b(\w+)(?: "[\w.]+")?(?:\(|\[|$)', line))
-                    and not line.startswith("enum")
-                )
-            ):
+            found = next((match for pattern in _DECLARED if (match := pattern.match(line))), None)
+            if found:
                 names.append(found[1])
     return names
 

@@ -58,11 +58,10 @@ def _stats_text(stats: Stats, age: float) -> str:
         lines.append(f"{name:10}{getattr(stats, name) / _MIB:12.1f} MiB")
     lines.append(f"{'size':>10}{'blocks':>12}{'free':>12}{'spans':>10}")
     lines += [f"{c.size:10}{c.blocks:12}{c.free_blocks:12}{c.spans:10}" for c in stats.classes]
-    lines.append(f"{'thread':>10}{'cached KiB':>12}{'spans':>12}{'MiB':>10}{'free':>10}")
+    lines.append(f"{'thread':>10}{'slot':>12}{'cached KiB':>12}{'room KiB':>12}")
     for t in stats.per_thread:
-        mib, free = t.span_bytes / _MIB, t.span_free / _MIB
         name = str(t.native_id) if t.live else "(ended)"
-        lines.append(f"{name:>10}{t.cached >> 10:12}{t.spans:12}{mib:10.1f}{free:10.1f}")
+        lines.append(f"{name:>10}{t.slot:12}{t.cached >> 10:12}{t.capacity >> 10:12}")
     return "\n".join(lines)
 
 

@@ -128,7 +128,8 @@ def _camel(name: str) -> str:
 
 def _numbers_header(structs: Mapping[str, Mapping[str, str]]) -> str:
     parts = [
-        f"/* {_HEAD.format('numbers.toml')} */\n#ifndef RT_NUMBERS_MADE_H\n#define RT_NUMBERS_MADE_H\n#include <stdint.h>"
+        f"/* {_HEAD.format('numbers.toml')} */",
+        "#ifndef RT_NUMBERS_MADE_H\n#define RT_NUMBERS_MADE_H\n#include <stdint.h>",
     ]
     for struct, fields in structs.items():
         rows = "\n".join(f"    uint64_t {name};" for name in fields)

@@ -105,7 +105,7 @@ class Stats:
     caches: str
     """Whose the caches are, as in :attr:`Status.caches`."""
     counters: dict[str, int]
-    """Every number by its name in ``rtmalloc/core/numbers.toml``: events since the process began, all threads together."""
+    """Every number by its name in ``rtmalloc/core/numbers.toml``: of the whole process since it began."""
     classes: tuple[ClassStats, ...]
     """Size classes in use, smallest first."""
     per_thread: tuple[ThreadStats, ...]

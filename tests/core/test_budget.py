@@ -27,19 +27,17 @@ def budget(flavour: Flavour, threads: int, in_the_middle: bool) -> dict[str, int
 
 
 def test_sleepers_lend_their_part() -> None:
-    # Two sleepers could have used the total up; the third thread, which works, gets what it would get alone.
-    for threads in (2, 8):
+    # Sleepers do not count: each thread fills its bins as if it were alone, however many have done so before it.
+    for threads in (1, 2, 8):
         counters = budget(PLAIN, threads, in_the_middle=True)
-        assert counters["budget_taken"] > 0, counters
-        on_account = counters["cached"] - counters["budget_taken"]
-        assert on_account <= TOTAL_KIB * KIB + (threads + 1) * LEAST_KIB * KIB
-        assert counters["budget_taken"] <= (TOTAL_KIB + THREAD_KIB) * KIB, "bounded by the total, but for the last one"
+        assert counters["cached"] >= threads * THREAD_KIB * KIB * 9 // 10, (threads, counters)
+        assert counters["cached"] <= (threads + 1) * THREAD_KIB * KIB, (threads, counters)
 
 
 @pytest.mark.parametrize("flavour", [PLAIN, STORM, TSAN], ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("threads", [1, 3, 12])
-def test_the_account_is_even_when_all_have_ended(threads: int, flavour: Flavour) -> None:
-    # All threads have given their grants back, and the main thread by its trim: nothing is left on either side.
+def test_nothing_is_left_when_all_have_ended(threads: int, flavour: Flavour) -> None:
+    # Threads flush at their end, and the main thread by its trim.
     counters = budget(flavour, threads, in_the_middle=False)
-    assert counters["budget_taken"] == 0, counters
+    assert counters["threads"] <= 1, counters
     assert counters["cached"] <= LEAST_KIB * KIB, counters

@@ -39,7 +39,7 @@ def totals(mode: str, threads: int, operations: int, options: str) -> dict[str, 
     assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
     values = {name: int(value) for name, value in re.findall(r"^rtmalloc: (\w+) (\d+)$", done.stderr, re.MULTILINE)}
     classes = re.findall(
-        r"^rtmalloc: class \d+ spans \d+ owned \d+ objects (\d+) free (\d+)$", done.stderr, re.MULTILINE
+        r"^rtmalloc: class size \d+ spans \d+ current \d+ objects (\d+) free (\d+)$", done.stderr, re.MULTILINE
     )
     assert "allocated" in values and classes, done.stderr
     values["not free"] = sum(int(objects) - int(free) for objects, free in classes)
@@ -60,6 +60,6 @@ def test_caches_stay_bounded(mode: str, threads: int, operations: int) -> None:
     values = totals(mode, threads, operations, "stats_at_exit=1")
     assert values["large_blocks"] == values["giants"] == 0
     assert values["allocated"] <= CACHE_BYTES, values
-    assert values["threads"] <= 2, "the heaps of ended threads are nobody's"
+    assert values["threads"] <= 2, "the heaps of ended threads are given back"
     # Heaps are used again: as many as threads were ever alive at once, one for late calls, one to spare.
     assert values["heaps"] <= threads + 3, values

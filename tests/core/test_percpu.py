@@ -111,8 +111,8 @@ def test_threads_without_registration() -> None:
 @pytest.mark.parametrize("work", [0, 1])
 def test_a_cpu_that_was_left_keeps_nothing(work: int) -> None:
     _, text = weather("left", 1, work, options=",epoch_ms=1,idle_epochs=2")
-    assert "class 64 " in text or work == 0
-    assert "class 24576 " not in text
+    assert "class size 64 " in text or work == 0
+    assert "class size 24576 " not in text
 
 
 @needs_rseq

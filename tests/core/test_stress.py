@@ -51,7 +51,7 @@ SANITIZED_RUNS = [
 OPTION_SETS = [
     "bin_max=0,remote_kib=0,transfer_kib=0,dirty_decay_ms=0",
     "bin_max=2,bin_kib=1,epoch_ms=1,idle_epochs=1,dirty_decay_ms=1",
-    "muzzy_decay_ms=10,dirty_decay_ms=2,epoch_ms=1,refill_percent=100,thread_kib=1048576",
+    "muzzy_decay_ms=10,dirty_decay_ms=2,epoch_ms=1,slots=64,thread_kib=1048576",
     "remap_kib=64,dirty_decay_ms=-1,thread_kib=0,total_kib=0",
     "background_thread=1,dirty_decay_ms=1,page_return_ms=0,purge_adaptive=0",
 ]

@@ -42,15 +42,16 @@ VARIANTS = variants()
 
 # The alternatives that are options, each away from its default, and what they must be good for together.
 SWITCHES = [
-    "mailbox=0",
-    "mailbox=0,remote_kib=0,epoch_ms=1",
+    "slots=1",
+    "slots=64,epoch_ms=1",
+    "slots=1,remote_kib=0,epoch_ms=1",
     "transfer_kib=0",
     "keep_empty=1",
     "keep_empty=1,epoch_ms=1,transfer_kib=0,bin_max=0",
     "low_water=0,idle_epochs=0",
     "address_order=0",
     "slow_start_bytes=1048576",
-    "bin_max=65535,bin_kib=1048576,thread_kib=1048576,total_kib=67108864",
+    "bin_max=16383,bin_kib=1048576,thread_kib=1048576,total_kib=67108864",
     "bin_max=0",
     "dirty_decay_ms=-1",
     "dirty_decay_ms=0",
@@ -118,18 +119,19 @@ def test_switch_stress(options: str) -> None:
         stress(PLAIN, mode, threads, operations, seed=6, options=options)
 
 
-@pytest.mark.parametrize("options", ["mailbox=0,epoch_ms=1", "keep_empty=1,bin_max=0,epoch_ms=1", "preset=classic"])
+@pytest.mark.parametrize(
+    "options", ["slots=1,epoch_ms=1", "slots=64,remote_kib=0", "keep_empty=1,bin_max=0,epoch_ms=1", "preset=classic"]
+)
 def test_switch_tsan(options: str) -> None:
     for mode, threads, operations in PROTOCOL_RUNS:
         stress(TSAN, mode, threads, operations, seed=7, options=options)
         stress(STORM, mode, threads, operations, seed=8, options=options)
 
 
-@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if ("RT_SHARD", "0") in variant.defines])
 @pytest.mark.parametrize("flavour", [ASAN, TSAN, STORM], ids=lambda flavour: flavour.name)
-def test_shared_spans_sanitized(name: str, flavour: Flavour) -> None:
+def test_classic_sanitized(flavour: Flavour) -> None:
     for mode, threads, operations in PROTOCOL_RUNS:
-        stress(flavour.of(VARIANTS[name]), mode, threads, operations, seed=9)
+        stress(flavour.of(VARIANTS["classic"]), mode, threads, operations, seed=9)
 
 
 @pytest.mark.parametrize("name", ["lookup-header", "lookup-flat", "lookup-radix", "state-test"])
@@ -140,26 +142,26 @@ def test_lookup_sanitized(name: str) -> None:
     stress(TSAN.of(VARIANTS[name]), "grow", 2, 1, seed=9, options="remap_kib=1073741824")
 
 
-def test_no_span_has_an_owner() -> None:
-    # Otherwise it would be sharded in secret.
-    environment = environment_of(PLAIN.of(VARIANTS["shard-off"]), "stats_at_exit=1")
+@pytest.mark.parametrize("slots", [1, 2, 64])
+def test_slots_are_as_many_as_the_option_says(slots: int) -> None:
+    # One slot alone has one current span of a class, and nothing to steal from.
+    environment = environment_of(PLAIN, f"slots={slots},stats_at_exit=1")
     done = run([driver("stress", PLAIN), "churn", "4", "5000", "1"], environment=environment)
-    owned = re.findall(r"^rtmalloc: class \d+ spans (\d+) owned (\d+)", done.stderr, re.MULTILINE)
-    assert owned and all(int(number) == 0 for _, number in owned), owned
-    assert re.search(r"^rtmalloc: refill_adopted [1-9]", done.stderr, re.MULTILINE)
-    assert "rtmalloc: refill_partial 0\n" in done.stderr and "rtmalloc: mail_spans 0\n" in done.stderr
+    assert f"rtmalloc: slots {slots}\n" in done.stderr, done.stderr
+    current = [int(number) for number in re.findall(r"class size \d+ spans \d+ current (\d+)", done.stderr)]
+    assert current and max(current) <= slots, current
+    stolen = re.search(r"^rtmalloc: spans_stolen (\d+)$", done.stderr, re.MULTILINE)
+    assert stolen and (slots > 1 or stolen[1] == "0"), stolen
 
 
 def test_presets_are_in_force() -> None:
     # A name that options.h does not know would leave the defaults.
-    code = (
-        "import rtmalloc; o = rtmalloc.options(); print(*(o[n].value for n in ('keep_empty', 'mailbox', 'epoch_ms')))"
-    )
+    code = "import rtmalloc; o = rtmalloc.options(); print(*(o[n].value for n in ('keep_empty', 'slots', 'epoch_ms')))"
     command = [sys.executable, "-c", code]
-    assert run(command, environment=environment_of(PLAIN.of(VARIANTS["classic"]))).stdout == "1 0 50\n"
-    assert run(command, environment=environment_of(PLAIN, "preset=classic,mailbox=1,epoch_ms=9")).stdout == "1 1 9\n"
+    assert run(command, environment=environment_of(PLAIN.of(VARIANTS["classic"]))).stdout == "1 1 50\n"
+    assert run(command, environment=environment_of(PLAIN, "preset=classic,slots=3,epoch_ms=9")).stdout == "1 3 9\n"
     done = run(command, environment=environment_of(PLAIN, "preset=modern"))
-    assert done.stdout == "0 1 50\n"
+    assert done.stdout == "0 0 50\n"
     assert "RTMALLOC_OPTIONS preset: there is no set of options of that name" in done.stderr
 
 

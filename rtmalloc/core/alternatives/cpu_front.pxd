@@ -5,6 +5,7 @@ from libc.stdint cimport uint32_t
 from cython cimport likely
 
 from rtmalloc.core.alternatives.cpu_calls cimport cpu_free_slow, cpu_malloc_slow
+from rtmalloc.core.alternatives.cpu_heap cimport cpu_heaps_serve
 from rtmalloc.core.alternatives.cpu_tick cimport cpu_tick
 from rtmalloc.core.alternatives.percpu cimport (
     RT_PERCPU_BEATS, RT_PERCPU_DONE, percpu_serves, rt_percpu_pop, rt_percpu_push,
@@ -20,7 +21,7 @@ cdef inline inlined_pointer cpu_front_malloc(size_t bytes) noexcept nogil:
     cdef void* p = rt_percpu_pop(RT_BINS_OFFSET + class_bin_offset(bytes))
     if likely(p != NULL):
         return p
-    if percpu_serves():
+    if cpu_heaps_serve():
         return cpu_malloc_slow(bytes)
     return thread_front_malloc(bytes)
 

@@ -11,7 +11,7 @@
 # as in a thread's heap. docs/protocol.md has the argument.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from rtmalloc.core.alternatives.percpu cimport RT_CPUS, rt_percpu, rt_percpu_cpu
+from rtmalloc.core.alternatives.percpu cimport RT_CPUS, percpu_serves, rt_percpu, rt_percpu_cpu
 from rtmalloc.core.base._options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs
 from rtmalloc.core.base.atomics cimport (
     rt_load_acquire_pointer, rt_load_relaxed_u32, rt_store_pointer, rt_store_release_pointer,
@@ -21,8 +21,14 @@ from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.base.platform cimport rt_os_sequences_abort, rt_os_yield
 from rtmalloc.core.heaps.epoch cimport epoch_flush
 from rtmalloc.core.heaps.heap_pool cimport heap_acquire, heap_first, heap_recycle
-from rtmalloc.core.heaps.instance cimport allocator
+from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.types cimport Allocator, Heap
+
+
+cdef inline bint cpu_heaps_serve() noexcept nogil:
+    # Whether the calling thread allocates from the heaps of CPUs. The first call of all opens the allocator, which finds out
+    # whether sequences work here.
+    return allocator_open() and percpu_serves()
 
 
 cdef inline cold_pointer cpu_heap_open(uint32_t cpu) noexcept nogil:

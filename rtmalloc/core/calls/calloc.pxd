@@ -4,7 +4,8 @@ from libc.string cimport memset
 from cython cimport unlikely
 
 from rtmalloc.core.alternatives.cpu_calls cimport cpu_malloc
-from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BUILT, percpu_serves
+from rtmalloc.core.alternatives.cpu_heap cimport cpu_heaps_serve
+from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BUILT
 from rtmalloc.core.base.platform cimport ENOMEM, rt_set_errno
 from rtmalloc.core.base.size_class cimport rt_class_largest
 from rtmalloc.core.calls.front cimport rt_malloc
@@ -27,7 +28,7 @@ cdef inline void* calloc_single(size_t bytes, bint* zeroed) noexcept nogil:
     # A block of a small class, and whether it is known to be zero.
     cdef Heap* h = thread_heap()
     cdef void* p
-    if RT_PERCPU_BUILT and percpu_serves():
+    if RT_PERCPU_BUILT and cpu_heaps_serve():
         return cpu_malloc(bytes, 1, zeroed)
     if unlikely(not heap_is_real(h)):
         h = <Heap*>thread_heap_open()
