@@ -17,11 +17,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,24 +35,11 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
-
 /* Zeroed, readable and writable memory at any address; NULL on failure.
  * errno is the caller's: a failed attempt leaves it as it was. */
 static inline void *rt_os_map(size_t bytes) {
     int saved = errno;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    errno = saved;
-    return p == MAP_FAILED ? NULL : p;
-}
-
-/* Addresses without memory: neither charged nor locked nor dumped, until rt_os_open makes them accessible. */
-static inline void *rt_os_reserve(size_t bytes) {
-    int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
     return p == MAP_FAILED ? NULL : p;
 }
@@ -67,31 +52,69 @@ static inline void *rt_os_reserve_zeros(size_t bytes) {
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* Make part of a reservation accessible; 0 on success. */
+/* Make part of rt_os_reserve_zeros writable; 0 on success. */
 static inline int rt_os_open(void *p, size_t bytes) {
     int saved = errno, r = mprotect(p, bytes, PROT_READ | PROT_WRITE);
     errno = saved;
     return r;
 }
 
-/* Undo rt_os_open: the pages go, the addresses stay reserved. 0 on success. */
-static inline int rt_os_shut(void *p, size_t bytes) {
+/* Whether MAP_STACK keeps huge pages away: from Linux 6.7 on. Before, the flag means nothing. */
+static inline int rt_os_knows_stack(void) {
+    static int answer; /* 1 no, 2 yes; threads that ask at once find the same */
+    int known = __atomic_load_n(&answer, __ATOMIC_RELAXED);
+    if (!known) {
+        struct utsname kernel;
+        unsigned major = 0, minor = 0;
+        const char *at = uname(&kernel) == 0 ? kernel.release : "";
+        while (*at >= '0' && *at <= '9') major = major * 10 + (unsigned)(*at++ - '0');
+        if (*at == '.')
+            for (at++; *at >= '0' && *at <= '9'; at++) minor = minor * 10 + (unsigned)(*at - '0');
+        known = 1 + (major > 6 || (major == 6 && minor >= 7));
+        __atomic_store_n(&answer, known, __ATOMIC_RELAXED);
+    }
+    return known - 1;
+}
+
+/* What all memory of the arena is mapped with: mmap is the one call that every program makes, so it is made whatever a
+ * filter of system calls forbids. MAP_STACK saves the madvise against huge pages. */
+enum { RT_OS_ARENA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK };
+static inline void rt_os_no_huge_pages(void *p, size_t bytes) {
+    if (!rt_os_knows_stack()) madvise(p, bytes, MADV_NOHUGEPAGE);
+}
+
+/* Zeroed, readable and writable memory in small pages at exactly `where`, never over another mapping. Kernels (and valgrind)
+ * that do not know MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
+enum { RT_OS_MAPPED = 0, RT_OS_OCCUPIED = 1, RT_OS_REFUSED = -1 };
+static inline int rt_os_map_at(void *where, size_t bytes) {
+    int saved = errno, answer = RT_OS_MAPPED;
+    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (p == MAP_FAILED) {
+        answer = errno == EEXIST ? RT_OS_OCCUPIED : RT_OS_REFUSED;
+    } else if (p != where) {
+        munmap(p, bytes);
+        answer = RT_OS_OCCUPIED;
+    } else {
+        rt_os_no_huge_pages(p, bytes);
+    }
+    errno = saved;
+    return answer;
+}
+
+/* Map part of the arena anew: zeroed, and without whatever the program told the kernel about it. 0 on success. */
+static inline int rt_os_renew(void *p, size_t bytes) {
     int saved = errno;
-    void *q = mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    void *q = mmap(p, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED, -1, 0);
+    if (q == p) rt_os_no_huge_pages(p, bytes);
     errno = saved;
     return q == p ? 0 : -1;
 }
 
-/* Zeroed, readable and writable memory at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know
- * MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
-static inline int rt_os_map_at(void *where, size_t bytes) {
-    int saved = errno;
-    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+/* Unmap part of the arena; 0 on success. Splitting a mapping fails at vm.max_map_count. */
+static inline int rt_os_release(void *p, size_t bytes) {
+    int saved = errno, r = munmap(p, bytes);
     errno = saved;
-    if (p == where) return 0;
-    if (p != MAP_FAILED) munmap(p, bytes);
-    return -1;
+    return r;
 }
 
 static inline void rt_os_unmap(void *p, size_t bytes) {
@@ -122,9 +145,19 @@ static inline void rt_guard_close(void *p, size_t bytes) { (void)p, (void)bytes;
 static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; }
 #endif
 
-/* Give the pages back; they read as zero afterwards. 0 on success. */
+/* Whether new mappings are locked into memory (mlockall(MCL_FUTURE)): MADV_DONTNEED refuses locked pages. */
+static inline int rt_os_locks_all(void) {
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int locked = p == MAP_FAILED || madvise(p, 4096, MADV_DONTNEED) != 0;
+    if (p != MAP_FAILED) munmap(p, 4096);
+    return locked;
+}
+
+/* Give the pages back; they read as zero afterwards. 0 on success. Where madvise is forbidden they are mapped anew, and
+ * so are pages that the program has locked and freed, unless it wants all of its memory locked. */
 static inline int rt_os_discard(void *p, size_t bytes) {
     int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
+    if (r != 0 && (errno != EINVAL || !rt_os_locks_all())) r = rt_os_renew(p, bytes);
     if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
@@ -182,13 +215,6 @@ static inline int rt_os_move_back(void *q, size_t mapped, void *home, size_t byt
     return p == home ? 0 : -1;
 }
 
-/* Name the mapping in /proc/PID/maps; old kernels refuse, which does no harm. */
-static inline void rt_os_name(void *p, size_t bytes, const char *name) {
-    int saved = errno;
-    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, bytes, name);
-    errno = saved;
-}
-
 /* Bytes of [p, p + bytes) that are resident; pages are asked for in pieces that fit a small stack buffer. */
 static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     unsigned char present[1024];
@@ -210,16 +236,12 @@ static inline size_t rt_os_page_size(void) {
     return page ? page : 4096;
 }
 
-static inline size_t rt_os_ram_bytes(void) {
-    struct sysinfo info;
-    return sysinfo(&info) == 0 ? (size_t)info.totalram * info.mem_unit : (size_t)1 << 32;
-}
-
-/* The limit on address space in bytes, or SIZE_MAX for none. */
-static inline size_t rt_os_address_space_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    return limit.rlim_cur;
+/* The end of the addresses that this process may use: the power of two above the main thread's stack. Kernels, emulators
+ * and valgrind differ in it. */
+static inline size_t rt_os_address_end(void) {
+    size_t stack = (size_t)getauxval(AT_RANDOM), here = (size_t)__builtin_frame_address(0);
+    if (stack < here) stack = here;
+    return (size_t)1 << (64 - __builtin_clzl(stack));
 }
 
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */

@@ -16,6 +16,13 @@ from rtmalloc.core.pages.summary cimport SLICE_NONE
 from rtmalloc.core.pages.tag cimport TAG_LARGE, tag_place
 from rtmalloc.core.types cimport Allocator, Rise, Span
 
+cdef extern from *:
+    """
+    /* Bytes: a larger block gets a mapping of its own. The arena's tables have entries for all of its blocks' slices. */
+    #define RT_LARGE_MOST ((size_t)1 << 32)
+    """
+    const size_t RT_LARGE_MOST
+
 
 cdef inline uint32_t large_slices(size_t bytes) noexcept nogil:
     return <uint32_t>((bytes + RT_SLICE_BYTES - 1) >> RT_SLICE_SHIFT)
@@ -27,7 +34,7 @@ cdef inline slow_pointer large_take(Allocator* a, size_t bytes, size_t alignment
     cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
     cdef Rise rise
     cdef Span* s
-    if bytes > (a.arena.slice_limit << RT_SLICE_SHIFT) or alignment > (a.arena.slice_limit << RT_SLICE_SHIFT):
+    if bytes > RT_LARGE_MOST or alignment > RT_LARGE_MOST:
         return NULL
     slices = large_slices(bytes)
     slice = page_heap_take_aligned(&a.arena.pages, slices, step, &rise)
@@ -87,7 +94,7 @@ cdef inline bint large_resize(Allocator* a, uint32_t slice, size_t bytes) noexce
     cdef Span* s = &a.arena.spans[slice]
     cdef uint32_t wanted
     cdef Rise rise
-    if bytes > (a.arena.slice_limit << RT_SLICE_SHIFT):
+    if bytes > RT_LARGE_MOST:
         return False
     wanted = large_slices(bytes)
     if wanted < s.slices:

@@ -25,13 +25,14 @@ cdef enum:                     # what page_heap_mark does to a run
 
 
 cdef inline cold_void page_heap_open(
-    PageHeap* ph, char* base, uint32_t limit, bint on_demand, Segment* segments, void* summary_memory
+    PageHeap* ph, char* base, uint32_t limit, Segment* segments, void* summary_memory
 ) noexcept nogil:
-    # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's.
+    # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's. They have all `limit`
+    # entries; who sets a hook may set `described` to fewer.
     memset(ph, 0, sizeof(PageHeap))
     ph.base = base
     ph.limit = limit
-    ph.on_demand = on_demand
+    ph.described = limit
     ph.segments = segments
     ph.summaries = <uint64_t*>summary_memory
 
@@ -136,7 +137,7 @@ cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_
                 page_heap_mark(ph, slice[0], count, RUN_TAKE)
                 return 1
         need = (count - tail + SEGMENT_SLICES - 1) // SEGMENT_SLICES
-        if ph.on_demand and ph.hook != NULL and count <= SEGMENT_SLICES and growth_reopen(ph):
+        if growth_reopen(ph, (count + SEGMENT_SLICES - 1) // SEGMENT_SLICES):
             continue
         if not growth_open(ph, need):
             return 0
