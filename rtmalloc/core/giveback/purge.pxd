@@ -182,7 +182,8 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now) noexcept nogil:
     calls = <uint32_t>elapsed * PURGE_CALLS
     segments = <uint32_t>elapsed * PURGE_SEGMENTS
     rt_store_relaxed_u64(&a.purge.worked_at, now)
-    if now >= a.purge.pass_at:
+    # (A pass over a large heap takes longer than the time between two: it comes to its end all the same.)
+    if now >= a.purge.pass_at and (a.purge.pass_at == 0 or a.purge.cursor >= page_heap_opened(ph)):
         purge_adapt(a)
         a.purge.pass_at = now + (PURGE_HURRY_PASS if hurry else a.purge.delay_ms // 2 if a.purge.delay_ms > 1 else 1)
         a.purge.cursor = 0
