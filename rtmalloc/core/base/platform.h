@@ -35,6 +35,15 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+/* libc's calls by which a program tells the kernel about its memory, whose names are ours (calls/marks.pxd). */
+static inline int rt_os_madvise(void *p, size_t bytes, int advice) { return (int)syscall(SYS_madvise, p, bytes, advice); }
+static inline int rt_os_mprotect(void *p, size_t bytes, int access) { return (int)syscall(SYS_mprotect, p, bytes, access); }
+static inline int rt_os_mlock(const void *p, size_t bytes) { return (int)syscall(SYS_mlock, p, bytes); }
+static inline int rt_os_mlock2(const void *p, size_t bytes, unsigned flags) {
+    /* As glibc: without flags it is mlock, on kernels before 4.4 too. */
+    return flags ? (int)syscall(SYS_mlock2, p, bytes, flags) : rt_os_mlock(p, bytes);
+}
+
 /* Zeroed, readable and writable memory at any address; NULL on failure.
  * errno is the caller's: a failed attempt leaves it as it was. */
 static inline void *rt_os_map(size_t bytes) {
@@ -54,7 +63,7 @@ static inline void *rt_os_reserve_zeros(size_t bytes) {
 
 /* Make part of rt_os_reserve_zeros writable; 0 on success. */
 static inline int rt_os_open(void *p, size_t bytes) {
-    int saved = errno, r = mprotect(p, bytes, PROT_READ | PROT_WRITE);
+    int saved = errno, r = rt_os_mprotect(p, bytes, PROT_READ | PROT_WRITE);
     errno = saved;
     return r;
 }
@@ -80,7 +89,7 @@ static inline int rt_os_knows_stack(void) {
  * filter of system calls forbids. MAP_STACK saves the madvise against huge pages. */
 enum { RT_OS_ARENA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK };
 static inline void rt_os_no_huge_pages(void *p, size_t bytes) {
-    if (!rt_os_knows_stack()) madvise(p, bytes, MADV_NOHUGEPAGE);
+    if (!rt_os_knows_stack()) rt_os_madvise(p, bytes, MADV_NOHUGEPAGE);
 }
 
 /* Zeroed, readable and writable memory in small pages at exactly `where`, never over another mapping. Kernels (and valgrind)
@@ -120,7 +129,7 @@ static inline int rt_os_release(void *p, size_t bytes) {
 static inline void rt_os_unmap(void *p, size_t bytes) {
     int saved = errno;
     /* Splitting a mapping fails at vm.max_map_count: then at least the pages go. */
-    if (munmap(p, bytes) != 0) madvise(p, bytes, MADV_DONTNEED);
+    if (munmap(p, bytes) != 0) rt_os_madvise(p, bytes, MADV_DONTNEED);
     errno = saved;
 }
 
@@ -130,13 +139,13 @@ static inline void rt_os_unmap(void *p, size_t bytes) {
 enum { RT_GUARDED = 1 };
 static inline void rt_guard_close(void *p, size_t bytes) {
     int saved = errno;
-    mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
+    rt_os_mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
     errno = saved;
 }
 static inline void rt_guard_open(void *p, size_t bytes) {
     int saved = errno;
     size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
-    if (mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
+    if (rt_os_mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
     errno = saved;
 }
 #else
@@ -148,7 +157,7 @@ static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; 
 /* Whether new mappings are locked into memory (mlockall(MCL_FUTURE)): MADV_DONTNEED refuses locked pages. */
 static inline int rt_os_locks_all(void) {
     void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int locked = p == MAP_FAILED || madvise(p, 4096, MADV_DONTNEED) != 0;
+    int locked = p == MAP_FAILED || rt_os_madvise(p, 4096, MADV_DONTNEED) != 0;
     if (p != MAP_FAILED) munmap(p, 4096);
     return locked;
 }
@@ -156,16 +165,40 @@ static inline int rt_os_locks_all(void) {
 /* Give the pages back; they read as zero afterwards. 0 on success. Where madvise is forbidden they are mapped anew, and
  * so are pages that the program has locked and freed, unless it wants all of its memory locked. */
 static inline int rt_os_discard(void *p, size_t bytes) {
-    int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
+    int saved = errno, r = rt_os_madvise(p, bytes, MADV_DONTNEED);
     if (r != 0 && (errno != EINVAL || !rt_os_locks_all())) r = rt_os_renew(p, bytes);
     if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
 }
 
+/* Make memory of the arena zero without making more of it resident: long runs of absent pages are discarded, because what
+ * they hold may be swapped out; the rest is written. */
+static inline void rt_os_clear(char *p, size_t bytes, size_t page) {
+    enum { ABSENT_LEAST = 16 }; /* pages that are worth a system call */
+    unsigned char present[4096];
+    char *absent = p; /* [absent, at) is not resident */
+    int saved = errno;
+    while (bytes) {
+        size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
+        if (mincore(p, piece, present) != 0) memset(present, 1, piece / page);
+        for (unsigned char *at = present, *end = present + piece / page; (at = memchr(at, 1, (size_t)(end - at))); at++) {
+            char *here = p + (size_t)(at - present) * page;
+            if ((size_t)(here - absent) >= ABSENT_LEAST * page && rt_os_discard(absent, (size_t)(here - absent)) == 0)
+                absent = here;
+            memset(absent, 0, (size_t)(here + page - absent));
+            absent = here + page;
+        }
+        p += piece;
+        bytes -= piece;
+    }
+    if (p > absent && rt_os_discard(absent, (size_t)(p - absent)) != 0) memset(absent, 0, (size_t)(p - absent));
+    errno = saved;
+}
+
 /* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
 static inline int rt_os_discard_lazily(void *p, size_t bytes) {
-    int saved = errno, r = madvise(p, bytes, MADV_FREE);
+    int saved = errno, r = rt_os_madvise(p, bytes, MADV_FREE);
     if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
@@ -173,21 +206,21 @@ static inline int rt_os_discard_lazily(void *p, size_t bytes) {
 
 static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
     int saved = errno;
-    madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    rt_os_madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     errno = saved;
 }
 
 /* Split the huge page at `p`, its start, if there is one: MADV_COLD of a part does that, and changes no content. */
 static inline void rt_os_split_huge(void *p) {
     int saved = errno;
-    madvise(p, 4096, MADV_COLD);
+    rt_os_madvise(p, 4096, MADV_COLD);
     errno = saved;
 }
 
 /* Make the pages resident by one call instead of one fault each (Linux 5.14; older kernels refuse, which does no harm). */
 static inline void rt_os_populate(void *p, size_t bytes) {
     int saved = errno;
-    madvise(p, bytes, MADV_POPULATE_WRITE);
+    rt_os_madvise(p, bytes, MADV_POPULATE_WRITE);
     errno = saved;
 }
 

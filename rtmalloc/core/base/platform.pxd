@@ -17,6 +17,11 @@ cdef extern from "base/platform.h" nogil:
         RT_GUARDED
     void rt_guard_open(void* p, size_t bytes) noexcept
     int rt_os_discard(void* p, size_t bytes) noexcept
+    void rt_os_clear(char* p, size_t bytes, size_t page) noexcept
+    int rt_os_madvise(void* p, size_t bytes, int advice) noexcept
+    int rt_os_mprotect(void* p, size_t bytes, int access) noexcept
+    int rt_os_mlock(const void* p, size_t bytes) noexcept
+    int rt_os_mlock2(const void* p, size_t bytes, unsigned int flags) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
     void rt_os_split_huge(void* p) noexcept

@@ -43,6 +43,13 @@ cdef inline void segment_give(Segment* s, uint64_t mask) noexcept nogil:
     s.old &= ~mask
 
 
+cdef inline void segment_give_clean(Segment* s, uint64_t mask) noexcept nogil:
+    # `mask` slices come back, mapped anew.
+    s.free |= mask
+    s.dirty &= ~mask
+    s.old &= ~mask
+
+
 cdef inline void segment_give_untouched(Segment* s, uint64_t mask) noexcept nogil:
     # `mask` slices come back as they were taken: nobody wrote to them.
     s.free |= mask
