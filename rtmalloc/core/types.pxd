@@ -5,7 +5,7 @@
 # *_is_valid where the library is built with RT_CHECK (check/). docs/design has a page for each layer.
 #
 # Locks nest in this order, outermost first:
-#     opening > purge > heaps > turn > shelf (a second one is only tried) > profile > transfer > pages > tables > pressure
+#     opening > purge > heaps > turn > shelf (a second is only tried) > profile > transfer > pages > tables > pressure
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.base._numbers cimport HeapCounters
@@ -64,24 +64,22 @@ cdef struct Segment:
     uint32_t mapped            # (read relaxed without the lock) SEGMENT_*
     uint32_t huge              # 1 = it may hold huge pages (atomic: set when it is opened, cleared by the first purge)
     uint32_t marked            # 1 = the program has told the kernel something about memory in it (atomic)
-    uint32_t padding
 
-# What is to be done with segments [first, first + count) (SEGMENTS_*); RT_OS_MAPPED on success, else why not.
+# What is to be done with segments [first, first + count) (SEGMENTS_*), or with slices where each run has a mapping of its
+# own (option segments=0); RT_OS_MAPPED on success, else why not.
 ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
-# The same for slices [slice, slice + count): where each run has a mapping of its own (option segments=0).
 ctypedef int (*runs_hook)(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil
 
 cdef struct PageHeap:
     # Runs of slices. Its own lock.
-    #     used_slices + free slices of opened segments + slices of segments without memory = opened * 64
-    #     opened <= described <= limit
+    #     used_slices + free slices + slices of segments without memory = opened * 64        opened <= described <= limit
     #     dirty_slices = ones in free & dirty of all segments        peak_slices >= used_slices + dirty_slices
     Lock lock
     uint32_t opened            # segments [0, opened) have been in use (read relaxed without the lock)
     uint32_t described         # segments [0, described) have their table entries (read relaxed without the lock)
     uint32_t limit             # segments that the arena has
-    uint32_t nothing           # opened segments that have been given up, and ...
-    uint32_t nothing_from      # ... none of them is below this one
+    uint32_t nothing           # opened segments that have been given up, ...
+    uint32_t nothing_from      # ... none of them below this one
     char* base                 # address of slice 0
     segments_hook hook         # called without the lock; NULL when all memory is there already
     void* hook_context
