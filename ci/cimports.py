@@ -67,9 +67,8 @@ def extern_names(text: str) -> list[str]:
             if not line.strip() or len(line) - len(line.lstrip()) != depth:
                 continue
             line = re.sub(r"#.*", "", line).strip()
-            found = next((match for pattern in _DECLARED if (match := pattern.match(line))), None)
-            if found:
-                names.append(found[1])
+            matches = (pattern.match(line) for pattern in _DECLARED)
+            names += [match[1] for match in matches if match][:1]
     return names
 
 

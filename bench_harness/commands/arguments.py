@@ -26,6 +26,7 @@ DEFAULT_SECONDS, DEFAULT_WARMUP = 0.3, 0.1
 PLOTS_SECONDS = 0.5
 DEFAULT_RESULTS = Path("results/last.json")
 DEFAULT_PLOTS = Path("plots")
+DEFAULT_TRACE = Path("results/program.trace.zst")
 DEFAULT_ABLATION = Path("results/ablation.json")
 
 
@@ -162,7 +163,7 @@ def _chosen(run: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[:PARAM=VALUE,...]",
-        help=f"may be repeated; all, native or python for many (default: {', '.join(DEFAULT_WORKLOADS)})",
+        help=f"may be repeated; all, native, python or program for many (default: {', '.join(DEFAULT_WORKLOADS)})",
     )
     add(
         "--threads",
@@ -200,6 +201,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     _chosen(run)
     _measuring(run, DEFAULT_REPEAT, DEFAULT_SECONDS, DEFAULT_WARMUP)
     add = run.add_argument
+    add("--latency", action="store_true", help="time every single malloc and free of native workloads")
     add(
         "--max-repeat",
         type=_whole(1, 10_000),
@@ -263,6 +265,13 @@ def _ratio(command: argparse.ArgumentParser) -> None:
     _results_file(command, several=False)
 
 
+def _record(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--out", type=Path, default=DEFAULT_TRACE, metavar="FILE", help=f"default {DEFAULT_TRACE}")
+    add("--all", action="store_true", help="a trace of every process, not only of the busiest")
+    add("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ARGUMENT...", help="the command")
+
+
 def _selfcheck(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--repeat", type=_whole(6, 1000), default=9, help="rounds of the A/A test (default 9)")
@@ -286,6 +295,7 @@ _COMMANDS: Sequence[tuple[str, str, Callable[[argparse.ArgumentParser], None]]] 
     ("compare", "two result files: what changed from A to B", _compare),
     ("report", "one self-contained HTML file", _report),
     ("ratio", "tables of a result file with ratios to a base", _ratio),
+    ("record", "run a program and write what it asks of its allocator", _record),
     ("selfcheck", "A/A and known-answer tests of the harness itself", _selfcheck),
 )
 

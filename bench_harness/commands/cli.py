@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from bench_harness.ablation.command import ablate
-from bench_harness.commands import files, peers, selfcheck
+from bench_harness.commands import files, peers, record, selfcheck
 from bench_harness.commands.arguments import EXIT_USAGE, build_parser
 from bench_harness.commands.listing import list_all
 from bench_harness.commands.measure import EXIT_FAILED, build, measure
@@ -41,6 +41,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
     "compare": files.compare,
     "report": files.report,
     "ratio": files.ratio,
+    "record": record.record,
     "selfcheck": _selfcheck,
 }
 

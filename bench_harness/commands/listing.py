@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from bench_harness.commands.measure import build
-from bench_harness.measuring.catalogue import COMMON, find_workloads
+from bench_harness.measuring.catalogue import COMMON, Parameter, find_workloads
 from bench_harness.measuring.routes import ROUTES
 from bench_harness.peers.allocators import find_allocators
 from bench_harness.peers.declaration import declared
@@ -15,14 +15,20 @@ from bench_harness.peers.declaration import declared
 __all__ = ["list_all"]
 
 
+def _values(p: Parameter) -> str:
+    if p.kind == "file":
+        return "a file"
+    return "|".join(p.choices) or f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
+
+
 def _workloads(console: Console) -> None:
-    for workload in find_workloads().values():
-        console.print(f"  {workload.name} ({workload.kind}): {workload.description}", markup=False, soft_wrap=True)
-        for p in workload.parameters:
+    for w in find_workloads().values():
+        missing = f" (not here: {w.missing})" if w.missing else ""
+        console.print(f"  {w.name} ({w.kind}): {w.description}{missing}", markup=False, soft_wrap=True)
+        for p in w.parameters:
             if p.name not in COMMON:
-                values = "|".join(p.choices) or f"{p.smallest:.10g}..{p.largest:.10g} {p.unit}".rstrip()
                 shown = p.default if isinstance(p.default, str) else f"{p.default:.10g}"
-                console.print(f"      {p.name}={shown}  ({values}) {p.help}", markup=False, soft_wrap=True)
+                console.print(f"      {p.name}={shown}  ({_values(p)}) {p.help}", markup=False, soft_wrap=True)
 
 
 def _allocators(console: Console) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from bench_harness.errors import UsageError
+from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring.catalogue import Workload, find_workloads, parse_workload
 from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan
 from bench_harness.measuring.routes import python_contenders
@@ -35,20 +35,30 @@ def build(console: Console) -> None:
     build_cells(log=lambda line: console.print(line, markup=False))
 
 
-def chosen_workloads(wanted: Sequence[str]) -> list[tuple[Workload, dict[str, str]]]:
-    """The workloads that the command line names, with their parameters; `all`, `native` and `python` mean many.
+def chosen_workloads(wanted: Sequence[str], console: Console) -> list[tuple[Workload, dict[str, str]]]:
+    """The workloads that the command line names, with their parameters.
 
+    Args:
+        wanted: `NAME:PARAMETER=VALUE,...` texts; `all`, `native`, `python` and `program` mean many.
+        console: told which of the many cannot run here, and why.
     Raises:
         UsageError: no such workload or parameter, or a value out of range.
+        HarnessError: a workload that is named needs what this machine has not.
     """
     found = find_workloads()
     chosen: list[tuple[Workload, dict[str, str]]] = []
     for text in wanted:
-        if text in ("all", "native", "python"):
+        if text in ("all", "native", "python", "program"):
             chosen += [(w, {}) for w in found.values() if text in ("all", w.kind)]
         else:
-            chosen.append(parse_workload(text, found))
-    return chosen
+            workload, values = parse_workload(text, found)
+            if workload.missing:
+                raise HarnessError(f"--workload {workload.name}: {workload.missing}")
+            chosen.append((workload, values))
+    for workload, _ in chosen:
+        if workload.missing:
+            console.print(f"skipped: {workload.name}: {workload.missing}", markup=False)
+    return [(workload, values) for workload, values in chosen if not workload.missing]
 
 
 def _for_python(allocators: Sequence[Allocator], wanted: Sequence[str]) -> list[Allocator]:
@@ -64,9 +74,9 @@ def _contenders(
     routes: Sequence[str],
 ) -> list[Contender]:
     contenders = []
-    if any(group.workload.kind == NATIVE for group in groups):
+    if any(group.workload.kind != "python" for group in groups):
         contenders += [Contender(a.name, a, NATIVE) for a in allocators]
-    if any(group.workload.kind != NATIVE for group in groups):
+    if any(group.workload.kind == "python" for group in groups):
         contenders += python_contenders(_for_python(allocators, wanted), interpreter, routes, declared().presets)
     return contenders
 
@@ -89,8 +99,11 @@ def make_plan(
         settings: `NAME.OPTION=VALUE` texts.
         routes: of Python cells; empty means all.
     Raises:
-        UsageError: there is no such allocator, preset, option, route or base.
+        UsageError: there is no such allocator, preset, option, route or base; latency is wanted where none is told.
     """
+    latency = getattr(arguments, "latency", False)
+    if latency and any(group.workload.kind != NATIVE for group in groups):
+        raise UsageError("--latency: single calls are timed in native workloads only")
     say = partial(console.print, markup=False, soft_wrap=True)
     allocators = select_allocators(find_allocators(), arguments.allocator, settings, say=say)
     contenders = _contenders(groups, allocators, arguments.allocator, interpreter, routes)
@@ -110,6 +123,7 @@ def make_plan(
         memory_cap=arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2,
         retries=arguments.retries,
         interpreter=interpreter,
+        latency=latency,
     )
 
 

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     build(console)
     groups = [
         Group(workload, tuple(values.items()), threads)
-        for workload, values in chosen_workloads(arguments.workload or DEFAULT_WORKLOADS)
+        for workload, values in chosen_workloads(arguments.workload or DEFAULT_WORKLOADS, console)
         for threads in workload.thread_counts(arguments.threads)
     ]
     plan = make_plan(arguments, groups, arguments.python, console, arguments.settings, arguments.route)

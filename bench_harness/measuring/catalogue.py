@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +15,19 @@ from typing import Any
 
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.native.build import BIN, WORKLOADS, workload_sources
+from bench_harness.tracing.files import prepare
 
 __all__ = ["COMMON", "Parameter", "Workload", "find_workloads", "parse_workload"]
 
 PYTHON_WORKLOADS = WORKLOADS / "python"
+PROGRAMS = WORKLOADS / "programs"
 # Parameters that every cell has and the command line sets by options of its own.
 COMMON = ("threads", "seconds", "warmup", "gate")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter: a number in smallest..largest counted in `unit`, or one word of `choices`."""
+    """A declared parameter: a number in smallest..largest counted in `unit`, one word of `choices`, or a file."""
 
     name: str
     help: str
@@ -35,7 +39,10 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
     def check(self, text: str) -> None:
-        """Raise UsageError unless `text` is a valid value."""
+        """Raise UsageError unless `text` is a valid value; HarnessError when a file is damaged."""
+        if self.kind == "file":
+            prepare(text)
+            return
         if self.choices:
             if text not in self.choices:
                 raise UsageError(f"{self.name}={text}: must be one of {', '.join(self.choices)}")
@@ -54,10 +61,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Workload:
-    """One workload: `kind` is "native" (an executable) or "python" (a script run under a route).
+    """One workload.
 
-    `takes_seconds` is the time that a fixed amount of work takes with default parameters; 0 when the clock
-    decides.
+    `kind` is "native" (an executable), "python" (a script run under a route) or "program" (a script that drives a real
+    program under the allocator). `takes_seconds` is the time that a fixed amount of work takes with default
+    parameters; 0 when the clock decides. `missing` says what a program needs and this machine has not.
     """
 
     name: str
@@ -67,6 +75,7 @@ class Workload:
     parameters: tuple[Parameter, ...]
     path: Path
     takes_seconds: float = 0.0
+    missing: str = ""
 
     def check(self, values: Mapping[str, str]) -> None:
         """Raise UsageError unless all `values` name parameters of this workload and are valid."""
@@ -81,11 +90,25 @@ class Workload:
         most = next((p.largest for p in self.parameters if p.name == "threads"), 1)
         return [n for n in wanted if n <= most] or [1]
 
+    @property
+    def _files(self) -> list[Parameter]:
+        return [p for p in self.parameters if p.kind == "file"]
+
+    def arguments(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The values as the cell's process takes them: a file as the path of what it reads, also where none is given.
+
+        Raises:
+            HarnessError: a file is not there, or is damaged.
+        """
+        files = {p.name: str(prepare(values.get(p.name, str(p.default)))) for p in self._files}
+        return {**values, **files}
+
     def takes(self, values: Sequence[tuple[str, str]]) -> float:
         """Seconds that a fixed amount of work takes with these parameters; 0 when the clock decides."""
-        if not self.takes_seconds or not values or self.kind != "native":
+        if self.kind != "native" or not (self._files or (self.takes_seconds and values)):
             return self.takes_seconds
-        return float(_describe(self.path, tuple(f"{name}={value}" for name, value in values))["takes_seconds"])
+        arguments = tuple(f"{name}={value}" for name, value in self.arguments(dict(values)).items())
+        return float(_describe(self.path, arguments)["takes_seconds"])
 
 
 @functools.cache
@@ -110,6 +133,8 @@ def _parameter(fields: Mapping[str, Any]) -> Parameter:
     if "choices" in fields:
         choices = tuple(fields["choices"].split("|"))
         return Parameter(fields["name"], fields["help"], kind="choice", default=choices[0], choices=choices)
+    if fields["type"] == "file":
+        return Parameter(fields["name"], fields["help"], kind="file", default=fields["default"])
     return Parameter(
         fields["name"],
         fields["help"],
@@ -137,17 +162,28 @@ def _native(source: Path) -> Workload:
     )
 
 
-def _python(script: Path) -> Workload:
+def _missing(needs: Sequence[str]) -> str:
+    """The first of the executables (`a|b`: either) and `module:NAME`s that is not here, as a reason; or nothing."""
+    for need in needs:
+        kind, _, module = need.partition(":")
+        if kind == "module" and importlib.util.find_spec(module) is None:
+            return f"the Python package {module} is not installed"
+        if kind != "module" and not any(shutil.which(name) for name in need.split("|")):
+            return f"{' or '.join(need.split('|'))} is not installed"
+    return ""
+
+
+def _script(script: Path, kind: str) -> Workload:
     """Read a script's docstring, OPERATION and PARAMETERS without running it."""
     tree = ast.parse(script.read_text(), str(script))
     constants: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name in ("OPERATION", "PARAMETERS", "TAKES_SECONDS"):
+            if name in ("OPERATION", "PARAMETERS", "TAKES_SECONDS", "NEEDS"):
                 constants[name] = ast.literal_eval(node.value)
     if not {"OPERATION", "PARAMETERS"} <= set(constants):
-        raise HarnessError(f"{script}: a Python workload declares OPERATION and PARAMETERS as literals")
+        raise HarnessError(f"{script}: a workload in Python declares OPERATION and PARAMETERS as literals")
     description = (ast.get_docstring(tree) or "").split("\n")[0].partition(": ")[2].rstrip(".")
     parameters = tuple(
         Parameter(name, text, unit, "real" if isinstance(default, float) else "integer", default, low, high)
@@ -155,12 +191,13 @@ def _python(script: Path) -> Workload:
     )
     return Workload(
         script.stem,
-        "python",
+        kind,
         description,
         constants["OPERATION"],
         parameters,
         script,
         float(constants.get("TAKES_SECONDS", 0)),
+        _missing(constants.get("NEEDS", ())),
     )
 
 
@@ -175,14 +212,15 @@ _PYTHON_COMMON = (
 
 
 def find_workloads() -> dict[str, Workload]:
-    """All workloads by name: every `workloads/*.pyx` and every `workloads/python/*.py` without a leading `_`.
+    """All workloads by name: every `workloads/*.pyx`, `python/*.py` and `programs/*.py` there without a leading `_`.
 
     Raises:
         HarnessError: a native cell is not built, or a script declares nothing.
     """
     found = {source.stem: _native(source) for source in workload_sources()}
-    for script in sorted(PYTHON_WORKLOADS.glob("[!_]*.py")):
-        found[script.stem] = _python(script)
+    for folder, kind in ((PYTHON_WORKLOADS, "python"), (PROGRAMS, "program")):
+        for script in sorted(folder.glob("[!_]*.py")):
+            found[script.stem] = _script(script, kind)
     return found
 
 

@@ -27,7 +27,7 @@ from bench_harness.errors import CellFailure
 from bench_harness.measuring.disturbance import Disturbance, Watch
 from bench_harness.peers.allocators import Allocator
 
-__all__ = ["Launch", "Observation", "observe", "prove_allocator", "same_file"]
+__all__ = ["Launch", "Observation", "is_served_by", "observe", "prove_allocator", "same_file"]
 
 SAMPLE_SECONDS = 0.02  # RSS from outside: 50 a second cost 0.2 % of a core
 SAMPLES_KEPT = 400  # a long cell's samples are thinned to this many
@@ -44,12 +44,14 @@ class Launch:
         allocator: who is to serve the cell.
         preload: whether its library is preloaded.
         environment: further variables.
+        front: a library of the harness's that is preloaded ahead of the allocator's.
     """
 
     command: Sequence[str]
     allocator: Allocator
     preload: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    front: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def _environment(launch: Launch, padding: random.Random) -> dict[str, str]:
         **launch.environment,
         "BENCH_HARNESS_PADDING": "x" * padding.randrange(PADDING_MOST),
     }
-    if launch.preload and launch.allocator.preloaded:
-        env["LD_PRELOAD"] = launch.allocator.preloaded
+    libraries = [str(launch.front or ""), launch.allocator.preloaded if launch.preload else ""]
+    if any(libraries):
+        env["LD_PRELOAD"] = ":".join(filter(None, libraries))
     return env
 
 
@@ -113,6 +116,13 @@ def same_file(a: str, b: Path) -> bool:
         return False
 
 
+def is_served_by(allocator: Allocator, served: str) -> bool:
+    """True when the object `served` that a function came from is the allocator's: its library, or the C library."""
+    if allocator.path is None:
+        return Path(served).name.startswith(("libc.so", "libc-", "ld-musl"))
+    return same_file(served, allocator.path)
+
+
 def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: frozenset[str]) -> None:
     """Check that malloc and free really came from the allocator.
 
@@ -125,11 +135,7 @@ def prove_allocator(allocator: Allocator, report: Mapping[str, Any], maps: froze
     """
     for symbol in ("malloc", "free"):
         served = str(report.get(f"{symbol}_object", ""))
-        if allocator.path is None:
-            right = Path(served).name.startswith(("libc.so", "libc-", "ld-musl"))
-        else:
-            right = same_file(served, allocator.path)
-        if not right:
+        if not is_served_by(allocator, served):
             raise CellFailure(f"{symbol} was served by {served or 'an unknown object'}, not by {allocator.name}")
         if not any(same_file(path, Path(served)) for path in maps):
             replaced = f"{served} (deleted)" in maps

@@ -76,6 +76,7 @@ class Plan:
         memory_cap: bytes of RSS above which a cell is ended as failed.
         retries: how often a disturbed cell is repeated.
         interpreter: the Python that runs Python cells.
+        latency: time every single call of native cells, with a probe in front of the allocator.
         chosen: names of the contenders of a group; a group without an entry takes all that fit it.
     """
 
@@ -91,13 +92,20 @@ class Plan:
     memory_cap: int
     retries: int
     interpreter: Path
+    latency: bool = False
     chosen: Mapping[Group, frozenset[str]] = field(default_factory=dict)
 
     def contenders_of(self, group: Group) -> list[Contender]:
         """The contenders that a group's workload can run under, and that are chosen for it."""
-        native = group.workload.kind == NATIVE
+        kind = group.workload.kind
         chosen = self.chosen.get(group)
-        return [c for c in self.contenders if (c.route == NATIVE) == native and (chosen is None or c.name in chosen)]
+        return [
+            c
+            for c in self.contenders
+            if (c.route == NATIVE) == (kind != "python")
+            and not (kind == "program" and c.allocator.is_probe)  # no program survives blocks that overlap
+            and (chosen is None or c.name in chosen)
+        ]
 
     def cells(self, round_number: int, groups: Iterable[Group]) -> list[Cell]:
         """The cells of one round over `groups`, in the order in which they are run."""

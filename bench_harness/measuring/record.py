@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench_harness.errors import CellFailure
+from bench_harness.measuring.latency import latency_entry
 from bench_harness.measuring.observation import Observation, observe
 from bench_harness.measuring.plan import Cell, Plan
 from bench_harness.measuring.routes import launch_of, prove
@@ -57,6 +58,8 @@ def _sampled_at(samples: Sequence[tuple[int, int]], at_ns: int) -> int | None:
 def _success(seen: Observation) -> dict[str, Any]:
     report = seen.report
     zero = report["began_ns"]
+    # A cell whose memory is that of several processes looks at them itself; ours saw only one of them.
+    samples = [(at, rss) for at, rss in report.get("samples", ())] or seen.samples
 
     def since(ns: int) -> float:
         return round(float(ns - zero) * 1e-9, 4)
@@ -78,17 +81,18 @@ def _success(seen: Observation) -> dict[str, Any]:
                 "at": since(m["at_ns"]),
                 "rss_bytes": m["rss_bytes"],
                 "live_bytes": m["live_bytes"],
-                "outside_rss_bytes": _sampled_at(seen.samples, m["at_ns"]),
+                "outside_rss_bytes": _sampled_at(samples, m["at_ns"]),
             }
             for m in report["marks"]
         ],
-        "samples": [[since(at), rss] for at, rss in seen.samples],
+        "samples": [[since(at), rss] for at, rss in samples],
         "disturbance": {
             "other": round(seen.disturbance.other, 4),
             "steal": round(seen.disturbance.steal, 4),
             "disturbed": seen.disturbance.disturbed,
         },
         "elapsed": round(seen.elapsed, 3),
+        **({"latency": latency} if (latency := latency_entry(report)) is not None else {}),
     }
 
 

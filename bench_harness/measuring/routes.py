@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench_harness.errors import CellFailure, UsageError
-from bench_harness.measuring.observation import Launch, Observation, prove_allocator, same_file
+from bench_harness.errors import CellFailure, HarnessError, UsageError
+from bench_harness.measuring.observation import Launch, Observation, is_served_by, prove_allocator, same_file
 from bench_harness.measuring.plan import NATIVE, Cell, Contender, Plan
+from bench_harness.native.build import BIN
 from bench_harness.peers.allocators import Allocator
 from bench_harness.peers.declaration import DEFAULT, RouteRow, declared
 
@@ -26,6 +27,7 @@ __all__ = ["ROUTES", "cell_arguments", "launch_of", "prove", "python_contenders"
 
 ROUTES: dict[str, RouteRow] = dict(declared().routes)
 
+_SYSTEM_LIBRARY = "libc.so.6"
 _START_SECONDS = 60.0  # an interpreter that has not started by then never will
 
 
@@ -97,7 +99,7 @@ def cell_arguments(cell: Cell, plan: Plan) -> list[str]:
         "threads": str(cell.group.threads),
         "seconds": f"{plan.seconds:g}",
         "warmup": f"{plan.warmup:g}",
-        **dict(cell.group.parameters),
+        **cell.group.workload.arguments(dict(cell.group.parameters)),
         "gate": "1",
     }
     return [f"{name}={value}" for name, value in given.items()]
@@ -116,12 +118,25 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
     """How to start a cell under its contender's route.
 
     Raises:
-        CellFailure: the route needs a package that is not there.
+        CellFailure: the route or the program needs what is not there, or a file of the workload is not.
     """
     workload, contender = cell.group.workload, cell.contender
-    arguments = cell_arguments(cell, plan)
+    if workload.missing:
+        raise CellFailure(workload.missing)
+    try:
+        arguments = cell_arguments(cell, plan)
+    except HarnessError as error:
+        raise CellFailure(str(error)) from error
+    if workload.kind == "program":
+        return _launch_of_program(contender.allocator, workload.path, arguments, plan)
     if contender.route == NATIVE:
-        return Launch([str(workload.path), *arguments], contender.allocator)
+        front = BIN / "liblatency.so" if plan.latency else None
+        return Launch([str(workload.path), *arguments], contender.allocator, front=front)
+    return _launch_by_route(contender, workload.path, arguments, plan)
+
+
+def _launch_by_route(contender: Contender, script: Path, arguments: Sequence[str], plan: Plan) -> Launch:
+    """A Python workload, under one of the ways in which Python comes to use an allocator."""
     route = ROUTES[contender.route]
     homes = [_home_of("bench_harness")]
     needed = route.module or route.call.partition(":")[0]
@@ -129,10 +144,22 @@ def launch_of(cell: Cell, plan: Plan) -> Launch:
         homes.append(_home_of(needed.partition(".")[0]))
     environment = {**route.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(homes))}
     start = ["-m", route.module] if route.module else []
-    if route.call:
-        arguments.append(f"call={route.call}")
-    command = [str(plan.interpreter), *start, str(workload.path), *arguments]
+    call = [f"call={route.call}"] if route.call else []
+    command = [str(plan.interpreter), *start, str(script), *arguments, *call]
     return Launch(command, contender.allocator, route.preload, environment)
+
+
+def _launch_of_program(allocator: Allocator, script: Path, arguments: Sequence[str], plan: Plan) -> Launch:
+    """The driver of a real program: the allocator serves the program that it starts, not the driver."""
+    # The C library is named too, so that it comes before an allocator that the program is linked with.
+    system = "" if allocator.path is not None else _SYSTEM_LIBRARY
+    environment = {
+        "PYTHONPATH": _home_of("bench_harness"),
+        "BENCH_HARNESS_PRELOAD": ":".join(filter(None, (allocator.preloaded, system))),
+        "BENCH_HARNESS_WITNESS_LIBRARY": str(BIN / "libwitness.so"),
+        "BENCH_HARNESS_MEMORY_CAP": str(plan.memory_cap),
+    }
+    return Launch([str(plan.interpreter), str(script), *arguments], allocator, preload=False, environment=environment)
 
 
 def prove(cell: Cell, seen: Observation) -> None:
@@ -143,6 +170,9 @@ def prove(cell: Cell, seen: Observation) -> None:
     """
     contender = cell.contender
     report = seen.report
+    if cell.group.workload.kind == "program":
+        _prove_program(contender.allocator, report)
+        return
     if contender.route == NATIVE:
         prove_allocator(contender.allocator, report, seen.maps)
         return
@@ -150,6 +180,21 @@ def prove(cell: Cell, seen: Observation) -> None:
     if route.preload:
         prove_allocator(contender.allocator, report, seen.maps)
     _prove_objects(route, contender.allocator, report)
+
+
+def _prove_program(allocator: Allocator, report: Mapping[str, Any]) -> None:
+    """Every process of the program tells what served it, and the first one's maps were read from outside."""
+    processes = report.get("processes", [])
+    for process in processes:
+        for symbol in ("malloc", "free"):
+            served = str(process[f"{symbol}_object"])
+            if not is_served_by(allocator, served):
+                where = f"{symbol} of {Path(process['program']).name}"
+                raise CellFailure(f"{where} was served by {served or 'an unknown object'}, not by {allocator.name}")
+    if not processes:
+        raise CellFailure("no process of the program told what served it: it is linked statically, or drops LD_PRELOAD")
+    if report["maps"]:  # a program of a few milliseconds was not met by any look
+        prove_allocator(allocator, report, frozenset(report["maps"]))
 
 
 def _prove_objects(route: RouteRow, allocator: Allocator, report: Mapping[str, Any]) -> None:

@@ -88,6 +88,7 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
             "memory_cap_bytes": plan.memory_cap,
             "retries": plan.retries,
             "interpreter": str(plan.interpreter),
+            "latency": plan.latency,
         },
     }
 

@@ -1,5 +1,7 @@
 """Build the native cells: every `workloads/NAME.pyx` becomes one Python-free executable `native/bin/NAME`.
 
+So does every tool in `native/tools`; probes and libraries to preload, which are C, become `native/bin/libNAME.so`.
+
 Cython translates the file; gcc compiles it with one section per function, and the linker drops every section
 that `main` does not reach: the module's Python half goes, and with it every reference to libpython. No Python
 library is on the link line, so a workload that still needs Python fails to link.
@@ -97,8 +99,12 @@ def _newest(paths: Sequence[Path]) -> float:
     return max(path.stat().st_mtime for path in paths)
 
 
-def _shared_sources() -> list[Path]:
-    return [*NATIVE.glob("*.pxd"), *NATIVE.glob("*.h"), Path(__file__).resolve()]
+def _sources(source: Path) -> list[Path]:
+    """What a cell or tool is made of: itself, the pieces that all share, and those of traces if it uses them."""
+    shared = [*NATIVE.glob("*.pxd"), *NATIVE.glob("*.h"), Path(__file__).resolve()]
+    if "bench_harness.native.trace." in source.read_text():
+        shared += (NATIVE / "trace").iterdir()
+    return [source, *shared]
 
 
 def _stale(target: Path, sources: Sequence[Path], recipe: str) -> bool:
@@ -176,21 +182,22 @@ def _cell(source: Path, force: bool, log: Callable[[str], object]) -> Path:
 
     # Without the interpreter's path: the same cell built from two virtual environments is the same cell.
     recipe = "\n".join([version("cython"), *DIRECTIVES, *compiler(), *CFLAGS, *LINK])
-    return _build(BIN / source.stem, [source, *_shared_sources()], steps, recipe, force, log)
+    return _build(BIN / source.stem, _sources(source), steps, recipe, force, log)
 
 
-def _probe_library(source: Path, force: bool, log: Callable[[str], object]) -> Path:
+def _library(source: Path, force: bool, log: Callable[[str], object]) -> Path:
     target = BIN / f"lib{source.stem}.so"
 
     def steps(folder: Path) -> Sequence[list[str]]:
         return [[*compiler(), *LIBRARY_FLAGS, "-o", str(folder / target.name), str(source), "-ldl", "-lpthread"]]
 
     recipe = "\n".join([*compiler(), *LIBRARY_FLAGS])
-    return _build(target, [source, Path(__file__).resolve()], steps, recipe, force, log)
+    headers = [*source.parent.glob("*.h"), NATIVE / "raw.h"]
+    return _build(target, [source, *headers, Path(__file__).resolve()], steps, recipe, force, log)
 
 
 def build_cells(force: bool = False, log: Callable[[str], object] = print) -> list[Path]:
-    """Build what is out of date: all native workloads, and the probe libraries (`native/probes/*.c`).
+    """Build what is out of date: workloads, tools, probes (`native/probes/*.c`) and preloads (`native/preload/*.c`).
 
     Args:
         force: build everything, fresh or not.
@@ -201,10 +208,12 @@ def build_cells(force: bool = False, log: Callable[[str], object] = print) -> li
         BuildError: a file did not build.
     """
     BIN.mkdir(exist_ok=True)
+    tools = sorted((NATIVE / "tools").glob("*.pyx"))
+    libraries = [path for folder in ("probes", "preload") for path in sorted((NATIVE / folder).glob("*.c"))]
     with ThreadPoolExecutor(JOBS) as pool:
-        cells = [pool.submit(_cell, source, force, log) for source in workload_sources()]
-        probes = [pool.submit(_probe_library, source, force, log) for source in sorted((NATIVE / "probes").glob("*.c"))]
-        return [job.result() for job in (*cells, *probes)]
+        jobs = [pool.submit(_cell, source, force, log) for source in (*workload_sources(), *tools)]
+        jobs += [pool.submit(_library, source, force, log) for source in libraries]
+        return [job.result() for job in jobs]
 
 
 if __name__ == "__main__":

@@ -8,16 +8,18 @@ harness `gate=1`: the cell waits, after it has printed its line, for end of file
 """
 from libc.string cimport memset, strcmp
 from bench_harness.native.params cimport (
-    EXIT_USAGE, Params, choice, integer, params_check, params_describe, real)
+    EXIT_USAGE, Params, choice, file_name, integer, params_check, params_describe, real)
 from bench_harness.native.system cimport (
-    _exit, dprintf, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
+    _exit, dprintf, latency_begin, latency_text, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
 from bench_harness.native.text cimport (
     Text, text_field, text_field_string, text_key, text_number, text_raw, text_send, text_string)
 
 cdef enum:
     MARKS_MOST = 64
     METRICS_MOST = 64
+    SAMPLES_MOST = 1200     # 2 minutes of ten looks a second
     EXIT_NO_MEMORY = 3
+    EXIT_CORRUPT = 4
 
 
 cdef struct Mark:
@@ -25,6 +27,11 @@ cdef struct Mark:
     long at_ns            # CLOCK_MONOTONIC
     long rss              # bytes, as the cell reads it itself
     long live             # bytes that the workload holds at this moment, -1 when it does not count them
+
+
+cdef struct Sample:
+    long at_ns
+    long rss              # bytes
 
 
 cdef struct Metric:
@@ -58,8 +65,10 @@ cdef struct Cell:
     long own              # bytes of the harness's own tables (a part of every RSS)
     int marks
     int metrics
+    int samples
     Mark[MARKS_MOST] mark
     Metric[METRICS_MOST] metric
+    Sample[SAMPLES_MOST] sample     # only of a cell whose memory is not its own process's alone
     Text text
 
 
@@ -85,7 +94,8 @@ cdef inline void usage_now(Usage* u) noexcept nogil:
 
 
 cdef inline void window_begin(Cell* cell) noexcept nogil:
-    """The measured window starts here."""
+    """The measured window starts here, and with it the latency probe's count, which goes on until the cell's end."""
+    latency_begin()
     usage_now(&cell.began)
 
 
@@ -117,6 +127,20 @@ cdef inline void metric(Cell* cell, const char* name, double value) noexcept nog
         cell.metrics += 1
 
 
+cdef inline void sample(Cell* cell, long at_ns, long rss) noexcept nogil:
+    """Record what a group of processes holds; the harness takes these looks in place of its own at the cell."""
+    if cell.samples < SAMPLES_MOST:
+        cell.sample[cell.samples].at_ns = at_ns
+        cell.sample[cell.samples].rss = rss
+        cell.samples += 1
+
+
+cdef inline void corrupt(const char* what) noexcept nogil:
+    """What a block held has changed: the cell fails with a reason."""
+    dprintf(2, "%s\n", what)
+    _exit(EXIT_CORRUPT)
+
+
 cdef inline void out_of_memory(size_t bytes) noexcept nogil:
     """The allocator returned NULL: the cell fails with a reason instead of a crash."""
     dprintf(2, "the allocator returned NULL for %zu bytes\n", bytes)
@@ -128,6 +152,7 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     # The high-water mark first: looking up symbols below may touch pages that are not the workload's.
     cdef long peak = status_bytes(b"VmHWM:")
     cdef long rss = resident_bytes()
+    cdef const char* latency = latency_text()
     cdef int i
     # The kernel keeps RSS in per-CPU counters that lag by some pages: what we saw ourselves is a lower bound too.
     peak = peak if peak > cell.window_rss else cell.window_rss
@@ -139,7 +164,10 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
     text_key(t, b"parameters")
     text_raw(t, b"{")
     for i in range(cell.params.count):
-        text_field(t, cell.params.at[i].name, cell.params.at[i].value)
+        if cell.params.at[i].text != NULL:
+            text_field_string(t, cell.params.at[i].name, cell.params.at[i].text)
+        else:
+            text_field(t, cell.params.at[i].name, cell.params.at[i].value)
     text_raw(t, b"}")
     text_field(t, b"threads", <double>cell.threads)
     text_field(t, b"operations", <double>cell.operations)
@@ -171,6 +199,19 @@ cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:
         text_field(t, b"live_bytes", <double>cell.mark[i].live)
         text_raw(t, b"}")
     text_raw(t, b"]")
+    if cell.samples > 0:
+        text_key(t, b"samples")
+        text_raw(t, b"[")
+        for i in range(cell.samples):
+            text_raw(t, b"[" if i == 0 else b",[")
+            text_number(t, <double>cell.sample[i].at_ns)
+            text_raw(t, b",")
+            text_number(t, <double>cell.sample[i].rss)
+            text_raw(t, b"]")
+        text_raw(t, b"]")
+    if latency != NULL:
+        text_key(t, b"latency")
+        text_raw(t, latency)
     text_field_string(t, b"malloc_object", object_of(b"malloc"))
     text_field_string(t, b"free_object", object_of(b"free"))
     text_raw(t, b"}")
@@ -191,7 +232,7 @@ cdef inline void cell_describe(Cell* cell, const Workload* w) noexcept nogil:
 
 
 cdef inline int cell_main(int argc, char** argv, const Workload* w) noexcept nogil:
-    """The `main` of every native cell. Returns 0; ends with status 2 for a bad argument, 3 out of memory."""
+    """The `main` of every native cell: 0; ends with status 2 for a bad argument, 3 out of memory, 4 corrupt blocks."""
     cdef Cell cell
     cdef Params* p = &cell.params
     cdef char byte

@@ -22,6 +22,7 @@ cdef struct Param:
     double default
     double smallest
     double largest
+    const char* text      # a file's default, or what was given for it; NULL for numbers and words
     bint whole            # only integers are valid
 
 
@@ -55,7 +56,7 @@ cdef inline Param* param_add(Params* p, const char* name, const char* unit, cons
     q.name = name
     q.unit = unit
     q.help = help
-    q.choices = NULL
+    q.choices = q.text = NULL
     q.whole = False
     return q
 
@@ -121,6 +122,16 @@ cdef inline int choice(Params* p, const char* name, const char* choices, const c
         index += 1
 
 
+cdef inline const char* file_name(Params* p, const char* name, const char* default, const char* help) noexcept nogil:
+    """Declare and read the name of a file; NULL when none was given, in which case only `--describe` goes on."""
+    cdef const char* text = given(p, name)
+    param_add(p, name, b"", help).text = default if text == NULL else text
+    if text == NULL and not p.describe:
+        dprintf(2, "%s=: must name a file\n", name)
+        _exit(EXIT_USAGE)
+    return text
+
+
 cdef inline void params_check(Params* p) noexcept nogil:
     """End the process with status 2 when an argument names no declared parameter."""
     cdef int i, k
@@ -152,6 +163,9 @@ cdef inline void params_describe(Params* p, Text* t) noexcept nogil:
         text_field_string(t, b"help", q.help)
         if q.choices != NULL:
             text_field_string(t, b"choices", q.choices)
+        elif q.text != NULL:
+            text_field_string(t, b"type", b"file")
+            text_field_string(t, b"default", q.text)
         else:
             text_field_string(t, b"type", b"integer" if q.whole else b"real")
             text_field(t, b"default", q.default)

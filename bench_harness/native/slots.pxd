@@ -47,6 +47,12 @@ cdef inline void slot_clear(Slots* s, long i) noexcept nogil:
     s.block[i] = NULL
 
 
+cdef inline void slot_move(Slots* source, long i, Slots* target, long k) noexcept nogil:
+    """Move the block of slot i into slot k of another table, whose old block must be freed already."""
+    target.block[k] = source.block[i]
+    source.block[i] = NULL
+
+
 cdef inline long slots_live(const Slots* s) noexcept nogil:
     """Bytes asked for and not yet freed."""
     cdef long total = 0, i

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 from bench_harness.native.cell cimport Cell, mark
 from bench_harness.native.random cimport Rng, below, rng_next
 from bench_harness.native.sizes cimport Sizes, size_from
-from bench_harness.native.slots cimport Slots, slot_clear, slot_fill, slots_live, slots_new
+from bench_harness.native.slots cimport Slots, slot_clear, slot_fill, slot_move, slots_live, slots_new
 from bench_harness.native.system cimport now_ns, sleep_until_ns
 
 cdef extern from "malloc.h" nogil:
@@ -23,6 +23,7 @@ cdef struct Heap:
     Slots slots
     long used               # slots filled so far, from the first on; freed ones among them are NULL
     long calls              # of malloc and free
+    long counted            # slots that the cell counts as its own memory: the most that were ever used
 
 
 cdef inline void heap_new(Cell* cell, Heap* h, long bytes, const Sizes* sizes) noexcept nogil:
@@ -31,12 +32,14 @@ cdef inline void heap_new(Cell* cell, Heap* h, long bytes, const Sizes* sizes) n
     cdef long own = cell.own
     slots_new(cell, &h.slots, bytes // mean + bytes // mean // 8 + 1000)
     cell.own = own      # only the slots in use are resident: see heap_account
-    h.used = h.calls = 0
+    h.used = h.calls = h.counted = 0
 
 
-cdef inline void heap_account(Cell* cell, const Heap* h) noexcept nogil:
-    """Count the part of the table that was touched as the harness's own memory."""
-    cell.own += h.used * <long>sizeof(void*)
+cdef inline void heap_account(Cell* cell, Heap* h) noexcept nogil:
+    """Count the part of the table that was touched so far as the harness's own memory."""
+    if h.used > h.counted:
+        cell.own += (h.used - h.counted) * <long>sizeof(void*)
+        h.counted = h.used
 
 
 cdef inline void heap_fill(Heap* h, long bytes, const Sizes* sizes, Rng* rng) noexcept nogil:
@@ -58,6 +61,37 @@ cdef inline void heap_thin(Heap* h, long percent, bint by_age, Rng* rng) noexcep
                                          else below(rng, 100) < <uint32_t>percent):
             slot_clear(&h.slots, i)
             h.calls += 1
+
+
+cdef struct Ring:
+    Slots slots
+    long oldest             # the slot whose block is the next to be freed
+
+
+cdef inline void ring_new(Cell* cell, Ring* ring, long bytes, const Sizes* sizes) noexcept nogil:
+    """Room for about `bytes` of blocks of these sizes, which come and go in the order of their age."""
+    slots_new(cell, &ring.slots, bytes // (sizes.smallest + sizes.span // 2) + 1)
+    ring.oldest = 0
+
+
+cdef inline long ring_live(const Ring* ring) noexcept nogil:
+    """Bytes asked for of the blocks in the ring."""
+    return slots_live(&ring.slots)
+
+
+cdef inline void heap_move(Cell* cell, Heap* h, Ring* ring, long percent, Rng* rng) noexcept nogil:
+    """Empty the heap: this share of its blocks, drawn at random, go to the ring, whose oldest are freed for them."""
+    cdef long i
+    heap_account(cell, h)
+    for i in range(h.used):
+        h.calls += 1
+        if below(rng, 100) >= <uint32_t>percent:
+            slot_clear(&h.slots, i)
+            continue
+        slot_clear(&ring.slots, ring.oldest)
+        slot_move(&h.slots, i, &ring.slots, ring.oldest)
+        ring.oldest = (ring.oldest + 1) % ring.slots.count
+    h.used = 0
 
 
 cdef inline void heap_idle(Cell* cell, Heap* h, double seconds, long trickle, const Sizes* sizes,

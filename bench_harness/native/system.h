@@ -76,12 +76,31 @@ static inline long resident_bytes(void) {
     return second ? strtol(second, 0, 10) * sysconf(_SC_PAGESIZE) : -1;
 }
 
+/* What a library that stands in front of the allocator offers (preload/latency.c); 0 without one. */
+static inline void *probe_function(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+
 /* The file that a symbol really comes from: the proof of which allocator served the cell. */
 static inline const char *object_of(const char *symbol) {
     Dl_info info;
-    void *address = dlsym(RTLD_DEFAULT, symbol);
+    void *(*behind)(const char *) = (void *(*)(const char *))probe_function("bench_harness_behind");
+    void *address = behind ? behind(symbol) : dlsym(RTLD_DEFAULT, symbol);
     return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
 }
+
+/* With the latency probe in front: calls are counted from now on. */
+static inline void latency_begin(void) {
+    void (*begin)(void) = (void (*)(void))probe_function("bench_harness_latency_begin");
+    if (begin) begin();
+}
+
+/* What the probe has counted, as JSON; 0 without one. */
+static inline const char *latency_text(void) {
+    const char *(*text)(void) = (const char *(*)(void))probe_function("bench_harness_latency_text");
+    return text ? text() : 0;
+}
+
+/* True under the no-op allocator, whose blocks overlap: what a block holds says nothing then. */
+static inline int blocks_overlap(void) { return dlsym(RTLD_DEFAULT, "bench_harness_blocks_overlap") != 0; }
 
 /* Memory for the harness's own tables: straight from the kernel, so that the allocator under test neither
  * serves nor accounts it. */
@@ -91,13 +110,19 @@ static inline void *map_pages(size_t bytes) {
 }
 static inline void unmap_pages(void *p, size_t bytes) { munmap(p, bytes ? bytes : 1); }
 
+/* Of this process and of those children that have ended. */
 static inline void usage_read(double *user, double *system, long *minor, long *major, long *involuntary) {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    *user = (double)u.ru_utime.tv_sec + (double)u.ru_utime.tv_usec * 1e-6;
-    *system = (double)u.ru_stime.tv_sec + (double)u.ru_stime.tv_usec * 1e-6;
-    *minor = u.ru_minflt;
-    *major = u.ru_majflt;
-    *involuntary = u.ru_nivcsw;
+    static const int kinds[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    *user = *system = 0;
+    *minor = *major = *involuntary = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage u;
+        getrusage(kinds[i], &u);
+        *user += (double)u.ru_utime.tv_sec + (double)u.ru_utime.tv_usec * 1e-6;
+        *system += (double)u.ru_stime.tv_sec + (double)u.ru_stime.tv_usec * 1e-6;
+        *minor += u.ru_minflt;
+        *major += u.ru_majflt;
+        *involuntary += u.ru_nivcsw;
+    }
 }
 #endif

@@ -4,7 +4,7 @@ from libc.string cimport strlen
 from bench_harness.native.system cimport write
 
 cdef enum:
-    TEXT_ROOM = 65536   # bytes; a cell's line is 2 to 10 KiB
+    TEXT_ROOM = 262144  # bytes; a cell's line is 2 to 10 KiB, 200 with samples of its own and latencies
 
 
 cdef struct Text:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench_harness import statistics
+from bench_harness.reporting.latency import latency_lines
 from bench_harness.reporting.numbers import MIB, mebibytes, si
 from bench_harness.verdicts.analysis import GroupRows
 
@@ -53,7 +54,7 @@ def _columns(group: GroupRows) -> list[tuple[str, list[dict[str, float]]]]:
 
 
 def details_of(groups: Sequence[GroupRows]) -> list[Details]:
-    """One table for each group whose cells have metrics or marks; others have none."""
+    """A table for each group whose cells have metrics or marks, and one for those whose calls were timed."""
     found = []
     for group in groups:
         table = _columns(group)
@@ -65,5 +66,10 @@ def details_of(groups: Sequence[GroupRows]) -> list[Details]:
             series = {name: [values[name] for values in cells if name in values] for name in names}
             texts = [_text(n, statistics.summarise(v).median) if v else "-" for n, v in series.items()]
             lines.append((contender, *texts))
-        found.append(Details(group.title, ("allocator", *map(_heading, names)), tuple(lines)))
+        title = f"{group.title}: what the workload tells"
+        found.append(Details(title, ("allocator", *map(_heading, names)), tuple(lines)))
+    for group in groups:
+        timed = latency_lines(group)
+        if timed is not None:
+            found.append(Details(f"{group.title}: time of single calls", timed[0], tuple(timed[1])))
     return found

@@ -138,7 +138,7 @@ def _details(groups: Sequence[GroupRows]) -> str:
     parts = []
     for d in details_of(groups):
         lines = ("<tr>" + "".join(f"<td>{_text(text)}</td>" for text in line) + "</tr>" for line in d.lines)
-        parts.append(f"<h3>{_text(d.title)}: what the workload tells</h3>" + _table(d.headings, lines))
+        parts.append(f"<h3>{_text(d.title)}</h3>" + _table(d.headings, lines))
     return "".join(parts)
 
 

@@ -145,7 +145,7 @@ def print_details(console: Console, details: Sequence[tuple[str, Sequence[str], 
     """Print further tables: (title, headings, lines) each."""
     for title, headings, lines in details:
         # Not as the table's title, which would fold at the table's width.
-        console.print(f"{title}: what the workload tells", style="bold", markup=False, soft_wrap=True)
+        console.print(title, style="bold", markup=False, soft_wrap=True)
         table = Table(box=box.SIMPLE_HEAD)
         for i, name in enumerate(headings):
             table.add_column(name, justify="right" if i else "left", no_wrap=i == 0)

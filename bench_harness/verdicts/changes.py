@@ -49,10 +49,8 @@ def compare_unpaired(before: Sequence[float], after: Sequence[float]) -> Compari
         return Comparison(ratio, ratio, ratio, 1.0, min(len(a), len(b)), None)
     # Resampled on its own, so that unequal numbers of rounds are no obstacle.
     generator = np.random.default_rng(statistics.SEED)
-    draws = [
-        np.median(generator.choice(b, len(b))) / np.median(generator.choice(a, len(a)))
-        for _ in range(statistics.RESAMPLES)
-    ]
+    resampled = (generator.choice(series, (statistics.RESAMPLES, len(series))) for series in (b, a))
+    draws = np.divide(*(np.median(rows, axis=1) for rows in resampled))
     tail = (1 - statistics.CONFIDENCE) / 2 * 100
     low, high = np.percentile(draws, [tail, 100 - tail])
     p = float(stats.mannwhitneyu(a, b, alternative="two-sided").pvalue)

@@ -211,7 +211,6 @@ cdef struct Source:
     #     capacity < block = a power of two, or 0 and 0        capacity <= the bound that the options set
     uint16_t capacity          # entries that the bin has room for
     uint16_t block             # cells of its block, the NULL included
-    uint16_t batch             # objects that the last refill asked for
     uint16_t low               # fewest entries that the bin held when the epoch looked
     uint16_t overflows         # objects that did not fit since the last refill, saturating
     uint8_t refills            # since the last epoch, saturating

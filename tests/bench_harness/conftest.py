@@ -212,8 +212,7 @@ def make_results(cells: list[dict[str, Any]], machines: tuple[str, ...] = ("m1",
     return Results(header, cells)
 
 
-@pytest.fixture
-def sample() -> Results:
+def make_sample() -> Results:
     """Three allocators and the probe over two workloads and two numbers of threads, eight noisy rounds."""
     noise = random.Random(5)
     speeds = {"glibc": 40e6, "jemalloc": 60e6, "rtmalloc": 120e6, "noop": 200e6}
@@ -229,3 +228,9 @@ def sample() -> Results:
                 peak = int(sizes[name] * MIB * noise.gauss(1, 0.01))
                 cells.append(make_cell(name, number, throughput, peak, label, threads, **extra))
     return make_results(cells)
+
+
+@pytest.fixture
+def sample() -> Results:
+    """A sample of the test's own."""
+    return make_sample()

@@ -393,7 +393,7 @@ def test_the_picture_of_all_ideas_can_be_read_on_a_page(workloads: dict[str, Wor
         figure = ablation_figure(found, "title")
         figure.canvas.draw()
         texts = [t for t in figure.findobj(Text) if t.get_text().strip()]
-        assert figure.get_figwidth() == WIDE and min(t.get_fontsize() for t in texts) >= SMALL
+        assert figure.get_figwidth() == WIDE and min(float(t.get_fontsize()) for t in texts) >= SMALL
         for text in texts:
             box = text.get_window_extent()
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()

@@ -12,8 +12,13 @@ import pytest
 
 from bench_harness.measuring.catalogue import Workload
 from bench_harness.native.build import workload_sources
+from bench_harness.tracing import raw
+from bench_harness.tracing.files import find_trace
+from tests.bench_harness.tracing_tools import history, make_trace
 
 NAMES = [path.stem for path in workload_sources()]
+# They do a fixed amount of work and mark its phases; `seconds` and `warmup` say nothing to them.
+PHASED = ("burst", "phases", "prefork", "replay", "threadchurn", "turns")
 # Sizes at which each one ends within a fraction of a second.
 SMALL: dict[str, list[str]] = {
     "burst": ["mib=4", "idle=0.06"],
@@ -21,7 +26,16 @@ SMALL: dict[str, list[str]] = {
     "threadchurn": ["lives=200"],
     "manythreads": ["idlers=10", "kib=64"],
     "large": ["max=1048576"],
+    "prefork": ["mib=4", "workers=3", "requests=300", "hour=0.3"],
+    "turns": ["rounds=3", "gap=1", "mib=2"],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_trace(cells: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Replay has its size from a file; the allocator of known cost refuses alignments beyond 16."""
+    writer = history(1, 3, 3000, makers=(raw.MALLOC, raw.CALLOC))
+    SMALL["replay"] = [f"file={make_trace(writer, tmp_path_factory.mktemp('trace'))}"]
 
 
 def run(path: Path, *arguments: str, preload: Path | None = None) -> dict[str, Any]:
@@ -44,6 +58,8 @@ def test_every_parameter_is_declared_with_range_and_help(workloads: dict[str, Wo
         assert p.help
         if p.choices:
             assert p.default == p.choices[0]
+        elif p.kind == "file":
+            assert find_trace(str(p.default)).is_file()
         else:
             assert p.smallest <= float(p.default) <= p.largest
 
@@ -65,7 +81,7 @@ def test_it_runs_and_reports(
     assert served == (library or "libc.so.6")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("burst", "phases", "threadchurn")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PHASED])
 def test_the_window_lasts_as_long_as_it_was_told_to(cells: dict[str, Path], name: str) -> None:
     report = run(cells[name], "seconds=0.1", "warmup=0.05", "threads=2", *SMALL.get(name, []))
     assert report["seconds"] >= 0.1
@@ -138,6 +154,30 @@ def test_the_page_bound_of_page_sized_gaps(cells: dict[str, Path]) -> None:
     assert report["metrics"]["page_bound_bytes"] / 4096 == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize(("rounds", "shown"), [(1, 1), (3, 3), (16, 16), (40, 14)])
+def test_turns_mark_the_top_of_their_rounds(cells: dict[str, Path], rounds: int, shown: int) -> None:
+    """At most 16 rounds are marked, evenly and with the last one; each is looked at while its burst is whole."""
+    report = run(cells["turns"], f"rounds={rounds}", "threads=3", "gap=0", "mib=1", "keep=10")
+    names = [m["name"] for m in report["marks"]]
+    assert len(names) == shown + 1 and names[-2:] == [f"round {rounds}", "end"]
+    tops = report["marks"][:-1]
+    assert all(m["live_bytes"] >= 1 << 20 for m in tops)
+    assert report["peak_rss_bytes"] >= max(m["rss_bytes"] for m in tops)
+    halves = [report["metrics"].get(f"{half}_half_peak_bytes") for half in ("first", "second")]
+    # Two looks at one moment: the kernel's counters lag by some pages.
+    assert max(filter(None, halves)) >= max(m["rss_bytes"] for m in tops) - (512 << 10)
+    assert (halves[1] is None) == (rounds == 1)
+
+
+def test_survivors_of_turns_live_for_eight_rounds(cells: dict[str, Path]) -> None:
+    """From the ninth round on what is live at the top is steady: a rise of RSS is then the allocator's."""
+    report = run(cells["turns"], "rounds=16", "threads=4", "gap=0", "mib=2", "keep=25")
+    live = [m["live_bytes"] / (2 << 20) for m in report["marks"]]
+    assert live[:9] == pytest.approx([1 + 0.25 * n for n in range(9)], rel=0.05)
+    assert live[9:16] == pytest.approx([3.0] * 7, rel=0.05)
+    assert live[16] == pytest.approx(2.0, rel=0.05)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("argument", "complaint"),
@@ -151,7 +191,9 @@ def test_the_page_bound_of_page_sized_gaps(cells: dict[str, Path]) -> None:
 def test_a_bad_argument_ends_with_status_2_and_one_line(
     cells: dict[str, Path], name: str, argument: str, complaint: str
 ) -> None:
-    said = subprocess.run([str(cells[name]), argument], capture_output=True, text=True, timeout=20)
+    said = subprocess.run(
+        [str(cells[name]), *SMALL.get(name, []), argument], capture_output=True, text=True, timeout=20
+    )
     assert said.returncode == 2
     assert complaint in said.stderr and len(said.stderr.splitlines()) == 1
 

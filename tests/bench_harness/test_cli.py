@@ -15,6 +15,7 @@ import pytest
 
 from bench_harness.commands.cli import main
 from bench_harness.measuring.store import Journal, Results, load, save
+from tests.bench_harness.conftest import make_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--seconds", "0.03", "--warmup", "0", "--retries", "0", "--threads", "1"]
@@ -150,16 +151,17 @@ def test_when_nothing_could_be_measured_the_status_says_so(tmp_path: Path, capsy
 
 
 def test_the_commands_on_files(sample: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    a, b, one = (tmp_path / f"{name}.json" for name in ("a", "b", "one"))
     save(sample, a)
     save(sample, b)
+    save(make_results([cell for cell in sample.cells if cell["label"] == "burst"]), one)  # drawing takes seconds
     assert main(["ratio", str(a), "--base", "jemalloc"]) == 0
     assert "ratios to jemalloc" in capsys.readouterr().out
     assert main(["compare", str(a), str(b)]) == 0
     assert "no significant difference in any of 12 cells" in capsys.readouterr().out
-    assert main(["plot", str(a), "--out", str(tmp_path / "p")]) == 0
+    assert main(["plot", str(one), "--out", str(tmp_path / "p")]) == 0
     assert (tmp_path / "p" / "ratios.svg").exists()
-    assert main(["report", str(a), "--out", str(tmp_path / "r.html")]) == 0
+    assert main(["report", str(one), "--out", str(tmp_path / "r.html")]) == 0
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert main(["ratio", str(tmp_path / "none.json")]) == 1
     assert main(["ratio", str(a), "--base", "hoard"]) == 2
@@ -171,7 +173,15 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path) -> Non
     options = "--workload churn --allocator glibc --threads 1 --seconds 0.3 --warmup 0 --retries 0 --repeat 4"
     command = [sys.executable, "-m", "bench_harness", "run", *options.split(), "--json", str(out)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+        # In the background of a shell it is ignored, and the child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     journal = Journal(out)
     deadline = time.monotonic() + 60
     while (kept := journal.read()) is None or len(kept.cells) < 2:

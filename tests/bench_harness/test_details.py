@@ -10,7 +10,7 @@ from tests.bench_harness.conftest import MIB, make_cell, make_results
 
 def test_groups_with_moments_get_a_table_and_others_none(sample: Results) -> None:
     (found,) = details_of(analysis.analyse(sample))
-    assert found.title == "burst, 1 thread"
+    assert found.title == "burst, 1 thread: what the workload tells"
     assert found.headings == (
         "allocator", "RSS filled, MiB", "RSS idle 0 s, MiB", "RSS idle 1 s, MiB", "page bound, MiB",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from bench_harness.peers.declaration import declared
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bench_harness"
 # From the ground up: a folder may import itself and those before it.
-FLOORS = ("native", "peers", "measuring", "verdicts", "reporting", "ablation", "commands")
+FLOORS = ("native", "peers", "tracing", "measuring", "verdicts", "reporting", "ablation", "commands")
 # Used by every floor; `__main__` alone stands above the topmost.
 GROUND = ("__init__", "documents", "errors", "statistics")
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -26,8 +26,9 @@ def _names() -> set[str]:
     return {*declaration.allocators, *(route.name for route in declaration.routes.values() if route.name.isalpha())}
 
 
-# The C library's name and version are fields of a machine's description in every result file.
-MENTIONED = {("measuring/machine.py", "glibc")}
+# The C library's name and version are fields of a machine's description in every result file; and the source of the
+# fleet's figures, which is cited, has names of its own.
+MENTIONED = {("measuring/machine.py", "glibc"), ("native/fleet_figures.h", "tcmalloc")}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +23,9 @@ from bench_harness.reporting.pictures.labels import Labelled, label_points
 from bench_harness.reporting.pictures.pareto import pareto_figure, pareto_front
 from bench_harness.reporting.pictures.style import NARROW, SMALL, WIDE, look_of, pleasant
 from bench_harness.verdicts import analysis
-from tests.bench_harness.conftest import failed_cell, make_cell, make_results
+from tests.bench_harness.conftest import failed_cell, make_cell, make_results, make_sample
 
+Drawn = dict[float, list[tuple[str, Figure]]]
 points = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=12)
 
 
@@ -117,8 +119,15 @@ def _figures(results: Results, width: float) -> Iterator[tuple[str, Figure]]:
         for name, make in pictures._plan(analysis.analyse(results)):
             figure = make(width)
             figure.draw_without_rendering()
+            plt.close(figure)  # which only pyplot forgets
             yield name, figure
-            plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    """All pictures of results with presets, by width."""
+    results = with_presets(make_sample())
+    return {width: list(_figures(results, width)) for width in (WIDE, NARROW)}
 
 
 def _beyond(figure: Figure) -> set[Text]:
@@ -137,8 +146,8 @@ def _texts(figure: Figure) -> list[Text]:
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_no_text_is_cut(sample: Results, width: float) -> None:
-    for name, figure in _figures(with_presets(sample), width):
+def test_no_text_is_cut(drawn: Drawn, width: float) -> None:
+    for name, figure in drawn[width]:
         page = figure.bbox
         for text in _texts(figure):
             box = text.get_window_extent()
@@ -147,14 +156,14 @@ def test_no_text_is_cut(sample: Results, width: float) -> None:
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_text_is_equally_large_in_all_pictures(sample: Results, width: float) -> None:
-    for name, figure in _figures(with_presets(sample), width):
+def test_text_is_equally_large_in_all_pictures(drawn: Drawn, width: float) -> None:
+    for name, figure in drawn[width]:
         assert figure.get_figwidth() == width, name
-        assert min(text.get_fontsize() for text in _texts(figure)) >= SMALL, name
+        assert min(float(text.get_fontsize()) for text in _texts(figure)) >= SMALL, name
 
 
-def test_a_title_and_a_legend_do_not_cover_each_other(sample: Results) -> None:
-    for name, figure in _figures(with_presets(sample), NARROW):
+def test_a_title_and_a_legend_do_not_cover_each_other(drawn: Drawn) -> None:
+    for name, figure in drawn[NARROW]:
         for legend in figure.legends:
             title = figure._suptitle  # type: ignore[attr-defined]
             lines = [line for line in title.get_text().split("\n") if line.strip()]
@@ -163,8 +172,8 @@ def test_a_title_and_a_legend_do_not_cover_each_other(sample: Results) -> None:
             assert legend.get_window_extent().y1 <= figure.bbox.y1 - top - height + 2, name
 
 
-def test_a_legends_handle_shows_a_dash_whole(sample: Results) -> None:
-    for _, figure in _figures(with_presets(sample), WIDE):
+def test_a_legends_handle_shows_a_dash_whole(drawn: Drawn) -> None:
+    for _, figure in drawn[WIDE]:
         for legend in figure.legends:
             for line in legend.get_lines():
                 pattern = line._dash_pattern[1]  # type: ignore[attr-defined]
@@ -215,7 +224,8 @@ def test_each_allocator_bears_its_own_marks(sample: Results) -> None:
         for c in sample.cells
     ]
     (figure,) = (f for name, f in _figures(make_results(slow), WIDE) if name == "burst-time")
-    at = {round(float(line.get_xdata()[0]), 3) for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
+    lines = [np.asarray(line.get_xdata(), float) for line in figure.axes[0].lines]
+    at = {round(float(x[0]), 3) for x in lines if len(x) == 1}
     assert at == {0.1, 0.2, 0.4, 0.5}
 
 

@@ -80,6 +80,28 @@ def test_only_rounds_that_both_have_are_compared() -> None:
     assert c is not None and c.rounds == 1 and c.ratio == 2.0
 
 
+@pytest.mark.parametrize("rounds", [6, 8, 10])
+@pytest.mark.parametrize("digits", [0, 1, 8])
+def test_the_signed_rank_test_is_the_exact_one(rounds: int, digits: int) -> None:
+    """Against scipy, which enumerates all signs; few digits make zeros and ties."""
+    generator = np.random.default_rng(rounds + digits)
+    for shift in (0.0, 1.0):
+        data = np.round(generator.normal(shift, 1.5, rounds), digits)
+        signs = scipy.stats.PermutationMethod(n_resamples=np.inf)
+        expected = scipy.stats.wilcoxon(data, method=signs).pvalue
+        assert statistics.signed_rank_p(data.tolist()) == pytest.approx(float(expected))
+
+
+def test_many_differences_are_tested_by_the_normal_law() -> None:
+    data = np.random.default_rng(1).normal(0.2, 1, statistics.EXACT_MOST + 1)
+    expected = scipy.stats.wilcoxon(data, method="approx").pvalue
+    assert statistics.signed_rank_p(data.tolist()) == pytest.approx(float(expected), rel=0.02)
+    assert statistics.signed_rank_p(data[:-1].tolist()) == pytest.approx(
+        float(scipy.stats.wilcoxon(data[:-1], method="exact").pvalue)
+    )
+    assert statistics.signed_rank_p([0.0] * 9) == 1.0
+
+
 def test_identical_series_do_not_differ() -> None:
     c = statistics.compare(dict.fromkeys(range(8), 5.0), dict.fromkeys(range(8), 5.0))
     assert c is not None and c.significant is False and c.ratio == 1.0
@@ -93,8 +115,7 @@ def test_equal_contenders_are_told_apart_no_more_often_than_stated() -> None:
         table: list[Comparison | None] = []
         for _ in range(10):
             a, b = (dict(enumerate(np.exp(0.05 * generator.standard_t(2, 9)).tolist())) for _ in range(2))
-            logs = [np.log(a[r] / b[r]) for r in a]
-            p = float(scipy.stats.wilcoxon(logs).pvalue)
+            p = statistics.signed_rank_p([float(np.log(a[r] / b[r])) for r in a])
             table.append(Comparison(1.0, 1.0, 1.0, p, 9, p < statistics.ALPHA))
         false_tables += any(c is not None and c.significant for c in statistics.control_errors(table))
     assert false_tables / 400 <= statistics.ALPHA + 0.03  # three standard errors of 400 tables

@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bench_harness.reporting.pictures.cputime import cputime_figure
+from bench_harness.reporting.pictures.latency import has_latency, latency_figure
 from bench_harness.reporting.pictures.pareto import pareto_figure
 from bench_harness.reporting.pictures.ratios import ratio_figure
 from bench_harness.reporting.pictures.scaling import scaling_figure
@@ -41,6 +42,9 @@ def _plan(groups: Sequence[GroupRows]) -> list[tuple[str, Callable[[float], Figu
         if len(mine) > 1:
             jobs.append((f"{slug(label)}-scaling", partial(scaling_figure, mine)))
         for g in mine:
+            if has_latency(g):
+                name = f"{slug(label)}-latency" + (f"-{g.threads}" if g.threads != 1 else "")
+                jobs.append((name, partial(latency_figure, g)))
             if has_timeline(g):
                 name = f"{slug(label)}-time" + (f"-{g.threads}" if g.threads != 1 else "")
                 jobs.append((name, partial(timeline_figure, g)))

@@ -131,6 +131,7 @@ def save(figure: Figure, out: Path, name: str, formats: Sequence[str] = ("png", 
     for suffix in formats:
         path = out / f"{name}.{suffix}"
         figure.savefig(path, metadata={"Date": None} if suffix == "svg" else {"Software": None})
+        figure.set_layout_engine("none")  # laid out once, the same for all formats
         written.append(path)
     plt.close(figure)
     return written

@@ -30,6 +30,13 @@ COMMON: dict[str, float] = {
 }
 CALL = "call="  # MODULE:FUNCTION that is called before anything else
 PAGE = os.sysconf("SC_PAGESIZE")
+_USAGE = (
+    ("ru_utime", "user_seconds"),
+    ("ru_stime", "system_seconds"),
+    ("ru_minflt", "minor_faults"),
+    ("ru_majflt", "major_faults"),
+    ("ru_nivcsw", "involuntary_switches"),
+)
 
 
 def _status_bytes(name: str) -> int:
@@ -54,8 +61,12 @@ class Cell:
         self.random = random.Random(int(values["seed"]))
         self.marks: list[tuple[str, int, int]] = []
         self.metrics: dict[str, float] = {}
+        # Only of a cell whose memory is that of several processes: (CLOCK_MONOTONIC ns, bytes) in place of the
+        # harness's own looks from outside.
+        self.samples: list[tuple[int, int]] = []
         self.operations = 0
         self.window_rss = -1
+        self.paused_ns = 0  # time inside the window that is nobody's work
         self.began = self.ended = self._now()
 
     def integer(self, name: str) -> int:
@@ -67,13 +78,14 @@ class Cell:
         return float(self.values[name])
 
     @staticmethod
-    def _now() -> tuple[int, resource.struct_rusage]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return time.monotonic_ns(), usage
+    def _now() -> tuple[int, list[float]]:
+        """The time, and of the process and those of its children that have ended what `_USAGE` lists."""
+        kinds = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return time.monotonic_ns(), [sum(getattr(usage, name) for usage in kinds) for name, _ in _USAGE]
 
-    def mark(self, name: str) -> None:
-        """Record this moment and its RSS."""
-        self.marks.append((name, time.monotonic_ns(), _resident_bytes()))
+    def mark(self, name: str, rss: int | None = None) -> None:
+        """Record this moment and its RSS: the process's own, or what the cell knows of a group of processes."""
+        self.marks.append((name, time.monotonic_ns(), _resident_bytes() if rss is None else rss))
 
     def window_begin(self) -> None:
         """The measured window starts here."""
@@ -169,12 +181,8 @@ def _print(name: str, cell: Cell) -> None:
         "operations": cell.operations,
         "began_ns": t0,
         "ended_ns": t1,
-        "seconds": (t1 - t0) * 1e-9,
-        "user_seconds": u1.ru_utime - u0.ru_utime,
-        "system_seconds": u1.ru_stime - u0.ru_stime,
-        "minor_faults": u1.ru_minflt - u0.ru_minflt,
-        "major_faults": u1.ru_majflt - u0.ru_majflt,
-        "involuntary_switches": u1.ru_nivcsw - u0.ru_nivcsw,
+        "seconds": (t1 - t0 - cell.paused_ns) * 1e-9,
+        **{field: after - before for (_, field), after, before in zip(_USAGE, u1, u0)},  # noqa: B905  # Python 3.9
         "peak_rss_bytes": peak,
         "window_rss_bytes": cell.window_rss,
         "end_rss_bytes": rss,
@@ -182,6 +190,7 @@ def _print(name: str, cell: Cell) -> None:
         "harness_bytes": 0,
         "metrics": cell.metrics,
         "marks": [{"name": n, "at_ns": at, "rss_bytes": r, "live_bytes": -1} for n, at, r in cell.marks],
+        **({"samples": cell.samples} if cell.samples else {}),
         "objects_object": objects,
         "objects_are_malloc": plain,
         **served,

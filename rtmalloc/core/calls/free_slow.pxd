@@ -38,15 +38,24 @@ cdef inline slow_void free_beat(void* p, size_t at) noexcept nogil:
         tick(h)
 
 
-cdef inline slow_void free_full(void* p, size_t at) noexcept nogil:
-    # The bin has no room: its older half goes home. Or it has none at all: then the object goes.
-    cdef Heap* h = thread_heap()
-    cdef uint32_t class_ = <uint32_t>(at // BIN_BYTES)
+cdef inline slow_void free_overflowing(Heap* h, void* p, uint32_t class_) noexcept nogil:
+    # The bin has no room: its older half goes home.
     bin_overflow(h, class_)
     if h.bins[class_].top == h.bins[class_].limit:
         home_free(h, p, rt_class_size[class_])
     else:
         sample_push(h, class_, p, False)
+    tick_beats(h, 1)
+
+
+cdef inline slow_void free_full(void* p, size_t at) noexcept nogil:
+    # The bin has no room, or no cells at all: then the object goes home.
+    cdef Heap* h = thread_heap()
+    cdef uint32_t class_ = <uint32_t>(at // BIN_BYTES)
+    if h.sources[class_].capacity:
+        free_overflowing(h, p, class_)
+        return
+    home_free(h, p, rt_class_size[class_])
     tick_beats(h, 1)
 
 

@@ -4,7 +4,7 @@
 # stands above the object that it is for.
 #
 # The capacity of a bin follows what the bin turns over. It starts small; it doubles at a refill when the bin has run full
-# since the last one, or when the thread frees about as much as it fetches. What a thread does once, such as filling a table
+# since the last one, when the thread frees about as much as it fetches, and when it fetches for long. What a thread does once, such as filling a table
 # and dropping it, leaves small bins behind.
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
@@ -33,6 +33,7 @@ cdef extern from "heaps/bin.h" nogil:
 
 cdef enum:
     BIN_STEAL_BYTES = 2048     # how much a bin grows at the cost of others
+    BIN_REFILLS = 8            # refills in one epoch that make a bin grow, whatever is freed
     BIN_OVERFLOWS = 2          # times what a bin holds: so many objects that it did not keep, without a refill
 
 
@@ -147,16 +148,14 @@ cdef inline bint bin_is_useless(Heap* h, uint32_t class_) noexcept nogil:
     # A thread has freed many times more than the bin holds and has never found it empty since: what lies in it may be the
     # last objects of many spans, of a thread that is about to sleep. (The bins of CPUs stay.)
     cdef Source* source = &h.sources[class_]
-    return source.overflows > BIN_OVERFLOWS * <uint32_t>source.capacity and source.capacity != 0
+    return source.overflows > BIN_OVERFLOWS * <uint32_t>source.capacity
 
 
 cdef inline void bin_overflow(Heap* h, uint32_t class_) noexcept nogil:
-    # A bin is full: its older half goes home. If it only ever overflows, all of it does, and it closes.
+    # A bin that has a capacity is full: its older half goes home. If it only ever overflows, all of it does, and it closes.
     cdef Source* source = &h.sources[class_]
     cdef uint32_t half = (<uint32_t>source.capacity + 1) // 2
     source.overflows = <uint16_t>(source.overflows + half + 1 if source.overflows + half < 0xFFFF else 0xFFFF)
-    if source.capacity == 0:
-        return
     if unlikely(bin_is_useless(h, class_)):
         bin_close(h, class_)
     else:
@@ -192,9 +191,12 @@ cdef inline void bins_steal(Heap* h, uint32_t class_, int64_t bytes) noexcept no
 
 cdef inline bint bin_wants_more(Heap* h, uint32_t class_) noexcept nogil:
     # Whether an empty bin turns over more than it holds: it has run full since its last refill, or the thread has freed as
-    # much since the heap's last refill as that one fetched. (A thread that only fills tables does not.)
+    # much since the heap's last refill as that one fetched, or refills come one behind another. (What a thread that fills a
+    # table holds in its bins so stays a small part of the table.)
     cdef const Source* source = &h.sources[class_]
-    return source.capacity == 0 or source.overflows != 0 or (beat_frees(h) - h.freed_before) * 2 >= h.fetched_before
+    if source.capacity == 0 or source.overflows != 0 or source.refills % BIN_REFILLS == BIN_REFILLS - 1:
+        return True
+    return (beat_frees(h) - h.freed_before) * 2 >= h.fetched_before
 
 
 cdef inline slow_void bin_grow(Heap* h, uint32_t class_) noexcept nogil:

@@ -8,13 +8,13 @@ from rtmalloc.core.base._options cimport RT_OPTION_remote_kib
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.bitmap cimport rt_count_bits, rt_lowest_bit
 from rtmalloc.core.base.complain cimport complain_of_pointer
-from rtmalloc.core.spans.object cimport object_locate
+from rtmalloc.core.spans.object cimport object_complain_twice, object_span_of
 from rtmalloc.core.spans.shelf cimport shelf_put
+from rtmalloc.core.spans.span cimport span_object_at, span_word_objects
 from rtmalloc.core.types cimport HOME_CELLS, Heap, Span
 
 cdef enum:
     HOME_GROUPS = 64           # words that one sending collects objects for at a time
-    HOME_ALONE = 4096          # bytes: objects so large do not wait for company
 
 cdef struct Group:
     # Objects of one word that are about to go home.
@@ -34,38 +34,51 @@ cdef inline void home_put(Heap* h, const Group* group) noexcept nogil:
     shelf_put(h.allocator, group.span, group.word, group.mask)
 
 
-cdef inline void home_add(Heap* h, Groups* groups, void* p) noexcept nogil:
-    # An object joins the others of its word; those of another word that are in its way are sent.
-    cdef uint32_t object_ = 0
-    cdef Span* s = object_locate(&h.allocator.arena, p, &object_)
-    cdef uint64_t bit = <uint64_t>1 << (object_ & 63)
-    cdef uint32_t i
-    cdef Group* group
-    if unlikely(s == NULL):
-        complain_of_pointer(b"free", p, b"not the start of a block")
-    i = (s.index * 5 + (object_ >> 6)) & (HOME_GROUPS - 1)
-    group = &groups.group[i]
+cdef inline void home_gather(Heap* h, Groups* groups, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
+    # Objects of one word join the others of that word; those of another word that are in their way are sent.
+    cdef uint32_t i = (s.index * 5 + word) & (HOME_GROUPS - 1)
+    cdef Group* group = &groups.group[i]
     if groups.used >> i & 1:
-        if group.span == s and group.word == object_ >> 6:
-            if unlikely(group.mask & bit):
-                complain_of_pointer(b"free", p, b"double free")
-            group.mask |= bit
+        if group.span == s and group.word == word:
+            if unlikely(group.mask & mask):
+                object_complain_twice(s, word, group.mask & mask)
+            group.mask |= mask
             return
         home_put(h, group)
     groups.used |= <uint64_t>1 << i
     group.span = s
-    group.word = object_ >> 6
-    group.mask = bit
+    group.word = word
+    group.mask = mask
 
 
 cdef inline slow_void home_send(Heap* h, void** objects, uint32_t count) noexcept nogil:
-    # Send objects home; NULLs among them are passed over.
+    # Send objects home; NULLs among them are passed over. Neighbours often come in a row: they are gathered on the way.
     cdef Groups groups
-    cdef uint32_t i
+    cdef Span* s = NULL
+    cdef uint32_t i, number, word = 0
+    cdef uint64_t offset, first = 0, reach = 0, mask = 0
     groups.used = 0
     for i in range(count):
-        if objects[i] != NULL:
-            home_add(h, &groups, objects[i])
+        offset = <uint64_t>objects[i] - first
+        if offset >= reach:
+            if objects[i] == NULL:
+                continue
+            if mask:
+                home_gather(h, &groups, s, word, mask)
+            s = object_span_of(&h.allocator.arena, objects[i])
+            word = span_object_at(s, <uint32_t>(<uint64_t>objects[i] - <uint64_t>s.base)) >> 6
+            first = <uint64_t>s.base + <uint64_t>(word << 6) * s.size
+            reach = <uint64_t>span_word_objects(s, word) * s.size
+            offset = <uint64_t>objects[i] - first
+            mask = 0
+        number = span_object_at(s, <uint32_t>offset)
+        if unlikely(number * s.size != offset or offset >= reach):
+            complain_of_pointer(b"free", objects[i], b"not the start of a block")
+        if unlikely(mask >> number & 1):
+            object_complain_twice(s, word, <uint64_t>1 << number)
+        mask |= <uint64_t>1 << number
+    if mask:
+        home_gather(h, &groups, s, word, mask)
     while groups.used:
         home_put(h, &groups.group[rt_lowest_bit(groups.used)])
         groups.used &= groups.used - 1
@@ -85,5 +98,5 @@ cdef inline void home_free(Heap* h, void* p, uint32_t size) noexcept nogil:
     h.home[h.home_count] = p
     h.home_count += 1
     h.home_room -= size
-    if unlikely(h.home_room < 0 or h.home_count == HOME_CELLS or size >= HOME_ALONE):
+    if unlikely(h.home_room < 0 or h.home_count == HOME_CELLS):
         home_flush(h)

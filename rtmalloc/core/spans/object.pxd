@@ -15,9 +15,14 @@ cdef inline Span* object_span(const Arena* a, uint64_t slice) noexcept nogil:
     return &a.spans[rt_load_relaxed_u32(&a.spans[slice].index)]
 
 
+cdef inline Span* object_span_of(const Arena* a, const void* p) noexcept nogil:
+    # The span that an address of the arena lies in.
+    return object_span(a, arena_slice_of(a, p))
+
+
 cdef inline Span* object_locate(const Arena* a, const void* p, uint32_t* object_) noexcept nogil:
     # The span of a small object and the object's number; NULL when `p` is not the start of an object.
-    cdef Span* s = object_span(a, arena_slice_of(a, p))
+    cdef Span* s = object_span_of(a, p)
     cdef uint32_t offset = <uint32_t>(<size_t>p - <size_t>s.base)
     object_[0] = span_object_at(s, offset)
     if object_[0] * s.size != offset or object_[0] >= s.objects:

@@ -2,7 +2,7 @@
 #
 # Every transfer is one atomic OR (objects come home) or one atomic AND (objects are claimed); a bit belongs to whatever
 # thread cleared it. A thread that has cleared *all* bits of a span owns it alone. docs/protocol.md has the argument.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from rtmalloc.core.base.atomics cimport (
     rt_and_u64, rt_exchange_u64, rt_load_relaxed_u16, rt_load_relaxed_u64, rt_load_u64, rt_load_u8, rt_or_u64,
@@ -44,6 +44,12 @@ cdef inline uint64_t span_reciprocal(uint32_t size) noexcept nogil:
 cdef inline uint32_t span_object_at(const Span* s, uint32_t offset) noexcept nogil:
     # Number of the object that holds byte `offset` of the span.
     return <uint32_t>((offset * s.reciprocal) >> RECIPROCAL_SHIFT)
+
+
+cdef inline uint32_t span_word_objects(const Span* s, uint32_t word) noexcept nogil:
+    # How many objects a word of the bitmap stands for: 64, less in the last one, none behind it.
+    cdef int32_t left = <int32_t>s.objects - <int32_t>(word * 64)
+    return 64 if left > 64 else <uint32_t>left if left > 0 else 0
 
 
 cdef inline uint64_t span_full_mask(const Span* s, uint32_t word) noexcept nogil:

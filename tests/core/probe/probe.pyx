@@ -27,7 +27,7 @@ from rtmalloc.core.spans.span cimport (
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
 from rtmalloc.core.spans.transfer_cache cimport transfer_drain, transfer_give, transfer_take
-from rtmalloc.core.types cimport RT_CLASSES_MOST, Allocator, PageHeap, RadixMap, Rise, Segment, Span
+from rtmalloc.core.types cimport Allocator, PageHeap, RadixMap, Rise, Segment, Span
 
 SLICE_BYTES = RT_SLICE_BYTES
 SLICE_WORDS = RT_SLICE_WORDS
