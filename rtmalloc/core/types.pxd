@@ -65,8 +65,7 @@ cdef struct Segment:
     uint32_t huge              # 1 = it may hold huge pages (atomic: set when it is opened, cleared by the first purge)
     uint32_t marked            # 1 = the program has told the kernel something about memory in it (atomic)
 
-# What is to be done with segments [first, first + count) (SEGMENTS_*), or with slices where each run has a mapping of its
-# own (option segments=0); RT_OS_MAPPED on success, else why not.
+# What is to be done with segments (SEGMENTS_*), or runs of slices (option segments=0); RT_OS_MAPPED, or why it cannot be.
 ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
 ctypedef int (*runs_hook)(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil
 

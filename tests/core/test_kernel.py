@@ -79,7 +79,10 @@ def test_gcore_writes_what_is_in_use(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the emulator is for x86-64 programs")
 def test_small_under_an_emulator() -> None:
-    script = "import resource as r, subprocess as s, sys; s.check_call(sys.argv[1:]); print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"
+    script = (
+        "import resource, subprocess, sys; subprocess.check_call(sys.argv[1:])\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
     words = [f"{name}={value}" for name, value in preloaded().items()]
     done = run(["python3", "-c", script, "qemu-x86_64", "-E", ",".join(words), "/bin/true"])
     assert done.returncode == 0, done.stderr
