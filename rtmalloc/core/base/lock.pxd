@@ -8,7 +8,7 @@ from rtmalloc.core.base.atomics cimport (
     rt_add_u64, rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport slow_void
-from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait, rt_os_futex_wake
+from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait_ms, rt_os_futex_wake
 from rtmalloc.core.types cimport Lock
 
 cdef extern from "base/lock.h" nogil:
@@ -21,6 +21,7 @@ cdef enum:
     LOCK_FREE = 0
     LOCK_HELD = 1
     LOCK_AWAITED = 2     # held, and somebody may be asleep
+    LOCK_SLEEP_MS = 10
     LOCK_SPINS = 200     # about 2 us with the CPU's spin hint: longer than any holder that is running needs
 
 
@@ -38,7 +39,7 @@ cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
     # Whoever slept once takes the lock as AWAITED: it cannot know whether others still sleep.
     while rt_exchange_u32(&lock.word, LOCK_AWAITED) != LOCK_FREE:
         rt_add_u64(&rt_lock_sleeps, 1)
-        rt_os_futex_wait(&lock.word, LOCK_AWAITED)
+        rt_os_futex_wait_ms(&lock.word, LOCK_AWAITED, LOCK_SLEEP_MS)
 
 
 cdef inline void lock_take(Lock* lock) noexcept nogil:

@@ -13,7 +13,7 @@ from rtmalloc.core.base.atomics cimport (
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.base.platform cimport (
-    rt_os_clock_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
+    rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
 )
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, rt_pressure_close, rt_pressure_look, rt_pressure_open
 from rtmalloc.core.giveback.purge cimport purge_is_wanted, purge_work
@@ -25,8 +25,7 @@ from rtmalloc.core.types cimport RT_PRESSURE_SOURCES, Allocator, Heap
 cdef extern from "giveback/background.h" nogil:
     ctypedef void* (*rt_thread_body)(void*) noexcept nogil
     int rt_thread_start(rt_thread_body body, void* argument) noexcept
-    void rt_thread_name(const char* name) noexcept
-    void rt_thread_sleep_ms(uint32_t* word, uint32_t seen, uint64_t ms) noexcept
+    void rt_thread_name(const char* name, size_t length) noexcept
 
 cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
@@ -75,7 +74,7 @@ cdef inline void background_watch(Allocator* a) noexcept nogil:
         if not wanted:
             rt_pressure_close(&a.background.sources[i])
         kinds |= a.background.sources[i].kind
-    if wanted and not kinds and not a.background.opened:
+    if wanted and not a.background.opened:
         kinds = rt_pressure_open(a.background.sources, <uint64_t>a.options.value[RT_OPTION_pressure_stall_ms])
     a.background.opened = wanted
     rt_store_relaxed_u32(&a.background.watched, kinds)
@@ -126,7 +125,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     cdef uint64_t counted = 0   # the clock up to which calm passes are counted
     cdef uint32_t calm = 0
     rt_store_relaxed_u32(&a.background.tid, rt_os_thread_id())
-    rt_thread_name(b"rtmalloc")
+    rt_thread_name(b"rtmalloc", 8)
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
         background_watch(a)
@@ -145,7 +144,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
                 # Others may have run and ended between.
                 rt_store_relaxed_u32(&a.background.tid, rt_os_thread_id())
                 calm = 0
-        rt_thread_sleep_ms(&a.background.state, BACKGROUND_RUNS, next - now)
+        rt_os_futex_wait_ms(&a.background.state, BACKGROUND_RUNS, next - now)
     # A fork has asked.
     rt_store_relaxed_u32(&a.background.watched, 0)
     rt_store_u32(&a.background.state, BACKGROUND_NONE)
@@ -169,13 +168,11 @@ cdef inline bint background_stop(Allocator* a) noexcept nogil:
 
 
 cdef inline void background_forget(Allocator* a) noexcept nogil:
-    # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here.
-    cdef int i
+    # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
+    # parent's descriptors when it opens its own.
     a.background.state = BACKGROUND_NONE
     a.background.watched = 0
     a.background.opened = False
-    for i in range(RT_PRESSURE_SOURCES):
-        rt_pressure_close(&a.background.sources[i])
 
 
 cdef inline cold_void background_start(Allocator* a) noexcept nogil:
