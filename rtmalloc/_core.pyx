@@ -35,7 +35,7 @@ from rtmalloc.core.giveback.pressure cimport (
     rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_wake,
 )
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
-from rtmalloc.core.heaps.thread cimport thread_exit
+from rtmalloc.core.calls.thread_end cimport thread_exit
 from rtmalloc.core.pages.tag cimport BIN_BYTES
 from rtmalloc.core.profile.profile_file cimport profile_write
 from rtmalloc.core.types cimport (

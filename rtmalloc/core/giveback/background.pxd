@@ -11,7 +11,7 @@ from rtmalloc.core.base.atomics cimport (
     rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
+from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
 from rtmalloc.core.base.platform cimport (
     rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
 )
@@ -19,6 +19,7 @@ from rtmalloc.core.giveback.pressure cimport pressure_alarm, rt_pressure_close, 
 from rtmalloc.core.giveback.purge cimport purge_is_wanted, purge_work
 from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
 from rtmalloc.core.heaps.heap_pool cimport heap_first
+from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.types cimport RT_PRESSURE_SOURCES, Allocator, Heap
 
@@ -32,6 +33,7 @@ cdef enum:
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
     BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end
+    BACKGROUND_END_MS = 1000   # so long for the kernel to forget it, where a call needs one thread
     BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
     BACKGROUND_NONE = 0        # not started (or in a fork child: gone)
@@ -167,6 +169,26 @@ cdef inline bint background_stop(Allocator* a) noexcept nogil:
     return True
 
 
+cdef inline cold_void rt_background_end "rt_background_end"() noexcept nogil:
+    # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
+    # may start another one afterwards, if the options still want it.
+    cdef Allocator* a = allocator()
+    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_END_MS
+    cdef uint32_t tid
+    background_stop(a)
+    tid = rt_load_relaxed_u32(&a.background.tid)
+    while tid and not rt_os_thread_is_gone(tid) and rt_os_clock_ms() < patience:
+        rt_os_yield()
+
+
+cdef inline void background_leave(Allocator* a) noexcept nogil:
+    # A thread of the program's has ended. Was it the last one that had a heap, the background thread follows at once: the
+    # process ends with its last thread.
+    cdef uint32_t seen = BACKGROUND_RUNS
+    if a.threads_started == a.threads_ended and rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+        rt_os_futex_wake(&a.background.state, 1)
+
+
 cdef inline void background_forget(Allocator* a) noexcept nogil:
     # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
     # parent's descriptors when it opens its own.
@@ -180,6 +202,7 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
     if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
         return
     rt_store_relaxed_u32(&a.background.tid, 0)
+    rt_mark_open()
     if rt_thread_start(background_body, a) != 0:
         rt_store_relaxed_u32(&a.background.state, BACKGROUND_FAILED)
 

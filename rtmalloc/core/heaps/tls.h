@@ -32,7 +32,7 @@ static __thread void *rt_tls_heap __attribute__((tls_model("initial-exec"))) = &
 /* Defined in calls/fork.pxd, above the layer that opens the allocator: whatever opens it first, even a malloc before our
  * own constructor (libstdc++ does that), must register the fork handlers. */
 static void rt_fork_register(void);
-/* Defined in thread.pxd: a thread ends. */
+/* Defined in calls/thread_end.pxd: a thread ends, and perhaps the background thread with it. */
 static void rt_thread_exit(void *heap);
 
 static inline void *rt_tls_get(void) { return rt_tls_heap; }
