@@ -58,9 +58,7 @@ def _set(text: str, known: Mapping[str, Allocator]) -> Allocator:
     """Read `NAME[:PRESET].OPTION=VALUE[,OPTION=VALUE]`."""
     match = re.fullmatch(rf"([\w+-]+)(?::([\w-]+))?\.({_OPTION}(?:,{_OPTION})*)", text)
     if not match or match[1] not in known:
-        raise UsageError(
-            f"--set {text}: must be NAME.OPTION=VALUE[,OPTION=VALUE] with NAME one of {', '.join(known)}"
-        )
+        raise UsageError(f"--set {text}: must be NAME.OPTION=VALUE[,OPTION=VALUE] with NAME one of {', '.join(known)}")
     try:
         made = variant(with_preset(known[match[1]], match[2] or DEFAULT), match[3].split(","))
         check_options(made)

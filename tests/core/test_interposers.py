@@ -1,4 +1,4 @@
-"""The allocator calls nothing that another library may have replaced, but for a handful of functions, and those holding nothing."""
+"""The allocator calls next to nothing that another library may have replaced, and that holding nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 
 from .building import DRIVER, PLAIN, PRELOAD, compile_cached, driver, preloaded, run
 
-# All that the preload library wants of other libraries, and why it cannot do without. Everything else is a system call of its
-# own (rtmalloc/core/base/system.h), or a look into the kernel's image (vdso.h).
+# All that the preload library wants of other libraries, and why it cannot do without. Everything else is a system call of
+# its own (rtmalloc/core/base/system.h), or a look into the kernel's image (vdso.h).
 FOREIGN = {
     # Text and memory: no state, no lock, no allocation; compilers make calls of them by themselves.
-    **dict.fromkeys("memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp".split(), "no state"),
+    **dict.fromkeys(
+        ["memcmp", "memcpy", "memmove", "memset", "strchr", "strcmp", "strcspn", "strlen", "strncmp"], "no state"
+    ),
     "environ": "data",
     "__environ": "data",
     "__errno_location": "errno is the program's, and the C library knows where it is",
@@ -27,8 +29,15 @@ FOREIGN = {
     "pthread_setspecific": "the end of a thread; once in each",
     "__register_atfork": "fork; once",
     **dict.fromkeys(
-        "pthread_create pthread_attr_init pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize "
-        "pthread_sigmask sigfillset".split(),
+        [
+            "pthread_create",
+            "pthread_attr_init",
+            "pthread_attr_destroy",
+            "pthread_attr_setdetachstate",
+            "pthread_attr_setstacksize",
+            "pthread_sigmask",
+            "sigfillset",
+        ],
         "the background thread, from a heartbeat",
     ),
     # When the library is loaded, or a caller asks for it.

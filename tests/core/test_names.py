@@ -1,4 +1,4 @@
-"""The names under which programs find the allocator: the C library's, C++'s, and other allocators'. docs/names.md has the table."""
+"""The names under which programs find the allocator: libc's, C++'s, other allocators'. docs/names.md has the table."""
 
 from __future__ import annotations
 

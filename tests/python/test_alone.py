@@ -15,7 +15,8 @@ pytestmark = needs_objects
 DRIVER = Path(__file__).resolve().parents[1] / "driver"
 START = """
 import ctypes, json, os, time
-def background(): return [t for t in os.listdir('/proc/self/task') if open(f'/proc/self/task/{t}/comm').read() == 'rtmalloc\\n']
+def name(t): return open(f'/proc/self/task/{t}/comm').read().strip()
+def background(): return [t for t in os.listdir('/proc/self/task') if name(t) == 'rtmalloc']
 kept = [bytes(1000) for _ in range(30_000)]
 end = time.monotonic() + 20
 while not background() and time.monotonic() < end: more = [bytes(n) for n in range(100)]

@@ -103,7 +103,7 @@ static inline void rt_mark_open(void) {
         rt_munmap(page, 4096);
 }
 static inline int rt_mark_is_good(void) {
-    return __builtin_expect(__atomic_load_n(__atomic_load_n(&rt_mark, __ATOMIC_RELAXED), __ATOMIC_ACQUIRE) == RT_MARK_GOOD, 1);
+    return __builtin_expect(__atomic_load_n(__atomic_load_n(&rt_mark, __ATOMIC_ACQUIRE), __ATOMIC_ACQUIRE) == RT_MARK_GOOD, 1);
 }
 /* This is a copy: 1 for the thread that has to mend it. The others wait until it is done; it itself goes on. */
 static inline int rt_mark_claim(void) {

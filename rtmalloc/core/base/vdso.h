@@ -13,7 +13,7 @@
 typedef long (*rt_vdso_clock)(int clock, struct timespec *);
 typedef long (*rt_vdso_cpu)(unsigned *cpu, unsigned *node, void *);
 static struct {
-    uint32_t looked; /* 1: what follows is final; two threads may look at once, and find the same */
+    uint32_t looked; /* 1: what follows is final; two threads may look at once, and store the same */
     rt_vdso_clock clock;
     rt_vdso_cpu cpu;
 } rt_vdso;
@@ -57,8 +57,10 @@ static inline void rt_vdso_read(const char *image) {
     for (uint32_t i = 0; symbols && names && i < count; i++) {
         const char *name = names + symbols[i].st_name;
         if (symbols[i].st_shndx == SHN_UNDEF || !*name) continue;
-        if (strcmp(name, RT_VDSO_CLOCK) == 0) rt_vdso.clock = (rt_vdso_clock)(base + symbols[i].st_value);
-        if (strcmp(name, RT_VDSO_CPU) == 0) rt_vdso.cpu = (rt_vdso_cpu)(base + symbols[i].st_value);
+        if (strcmp(name, RT_VDSO_CLOCK) == 0)
+            __atomic_store_n(&rt_vdso.clock, (rt_vdso_clock)(base + symbols[i].st_value), __ATOMIC_RELAXED);
+        if (strcmp(name, RT_VDSO_CPU) == 0)
+            __atomic_store_n(&rt_vdso.cpu, (rt_vdso_cpu)(base + symbols[i].st_value), __ATOMIC_RELAXED);
     }
 }
 
@@ -72,15 +74,19 @@ static inline void rt_vdso_find(void) {
 
 static inline struct timespec rt_clock(int clock) {
     struct timespec t = {0, 0};
+    rt_vdso_clock read;
     rt_vdso_find();
-    if (!rt_vdso.clock || rt_vdso.clock(clock, &t) != 0) rt_system(SYS_clock_gettime, clock, &t);
+    read = __atomic_load_n(&rt_vdso.clock, __ATOMIC_RELAXED);
+    if (!read || read(clock, &t) != 0) rt_system(SYS_clock_gettime, clock, &t);
     return t;
 }
 
 static inline uint32_t rt_cpu_here(void) {
     unsigned cpu = 0;
+    rt_vdso_cpu read;
     rt_vdso_find();
-    if (!rt_vdso.cpu || rt_vdso.cpu(&cpu, NULL, NULL) != 0) rt_system(SYS_getcpu, &cpu, NULL, NULL);
+    read = __atomic_load_n(&rt_vdso.cpu, __ATOMIC_RELAXED);
+    if (!read || read(&cpu, NULL, NULL) != 0) rt_system(SYS_getcpu, &cpu, NULL, NULL);
     return cpu;
 }
 #endif

@@ -185,7 +185,13 @@ cdef inline void background_leave(Allocator* a) noexcept nogil:
     # A thread of the program's has ended. Was it the last one that had a heap, the background thread follows at once: the
     # process ends with its last thread.
     cdef uint32_t seen = BACKGROUND_RUNS
-    if a.threads_started == a.threads_ended and rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+    cdef bint last
+    if rt_load_relaxed_u32(&a.background.state) != BACKGROUND_RUNS:
+        return
+    lock_take(&a.heaps_lock)
+    last = a.threads_started == a.threads_ended
+    lock_drop(&a.heaps_lock)
+    if last and rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
         rt_os_futex_wake(&a.background.state, 1)
 
 

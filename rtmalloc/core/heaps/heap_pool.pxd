@@ -53,8 +53,8 @@ cdef inline Heap* heap_first(Allocator* a) noexcept nogil:
 cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
     # A clean heap; NULL when there is none left.
     cdef Heap* h
-    if a.threads_started:
-        # A second thread: from now on a copy of the process may find locks taken.
+    if rt_load_relaxed_u32(&a.heap_count):
+        # A second thread, or the first one's successor: from now on a copy of the process may find locks taken.
         rt_mark_open()
     lock_take(&a.heaps_lock)
     h = a.pool
