@@ -11,8 +11,8 @@ import pytest
 
 from .building import DRIVER, PLAIN, PRELOAD, compile_cached, driver, preloaded, run
 
-# All that the preload library wants of other libraries, and why it cannot do without. Everything else is a system call of
-# its own (rtmalloc/core/base/system.h), or a look into the kernel's image (vdso.h).
+# All that the preload library wants of other libraries, and why it cannot do without. Everything else is a system call
+# of its own (rtmalloc/core/base/system.h), or a look into the kernel's image (vdso.h).
 FOREIGN = {
     # Text and memory: no state, no lock, no allocation; compilers make calls of them by themselves.
     **dict.fromkeys(

@@ -56,11 +56,15 @@ static inline long rt_system6(long n, long a, long b, long c, long d, long e, lo
 static inline int rt_system_failed(long r) { return (unsigned long)r > -4096ul; }
 
 /* The memory calls give what their namesakes do: MAP_FAILED, or 0 and -1. Under a sanitizer they are the namesakes: it follows
- * what is mapped where. */
+ * what is mapped where. That the kernel hands an address on from thread to thread by its own lock it has to be told. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+static uint32_t rt_mapping_turn;
 #define RT_SYSTEM_MEMORY(name, ...)                                                                                    \
     int saved = errno;                                                                                                 \
-    long r = (long)name(__VA_ARGS__);                                                                                  \
+    long r;                                                                                                            \
+    __atomic_fetch_add(&rt_mapping_turn, 1, __ATOMIC_ACQ_REL);                                                         \
+    r = (long)name(__VA_ARGS__);                                                                                       \
+    __atomic_fetch_add(&rt_mapping_turn, 1, __ATOMIC_ACQ_REL);                                                         \
     errno = saved
 #else
 #define RT_SYSTEM_MEMORY(name, ...) long r = rt_system(SYS_##name, __VA_ARGS__)
