@@ -35,7 +35,7 @@ static inline int rt_fork_is_mine(void) {
 }
 static inline int rt_fork_is_anyones(void) { return __atomic_load_n(&rt_forking_thread, __ATOMIC_RELAXED) != 0; }
 static inline void rt_fork_begin(void) {
-    rt_forking_id = (uint32_t)rt_system(SYS_gettid);
+    __atomic_store_n(&rt_forking_id, (uint32_t)rt_system(SYS_gettid), __ATOMIC_RELAXED);
     __atomic_store_n(&rt_fork_depth, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&rt_forking_thread, rt_thread_identity(), __ATOMIC_RELEASE);
 }
@@ -69,7 +69,7 @@ static inline int rt_fork_leave(void) {
 static inline int rt_fork_sleeps(void) {
     char path[64] = "/proc/self/task/", text[256], digits[12], *state;
     int at = 16, n = 0;
-    uint32_t id = rt_forking_id;
+    uint32_t id = __atomic_load_n(&rt_forking_id, __ATOMIC_RELAXED);
     long file, got;
     do digits[n++] = (char)('0' + id % 10);
     while (id /= 10);
