@@ -218,6 +218,7 @@ cdef inline void fork_child() noexcept nogil:
         rt_fork_alone = False
         fork_child_begin(allocator())
         rt_mark_good()
+        fork_child_samples(allocator())
         return
     rt_mend()
     rt_streams_reset()
@@ -230,6 +231,14 @@ cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
     background_forget(a)
     # What wanted to hear of refusals is the parent's thread, and so is the pipe.
     a.pressure.wake.kind = 0
+
+
+cdef inline void fork_child_samples(Allocator* a) noexcept nogil:
+    # The profile begins anew; and the heartbeat, so that it is long until a background thread starts here.
+    cdef Heap* mine = thread_heap_or_null()
+    profile_fork_child(a)
+    if mine != NULL:
+        sample_renew(mine)
 
 
 cdef inline cold_void mend "rt_mend"() noexcept nogil:
@@ -247,9 +256,7 @@ cdef inline cold_void mend "rt_mend"() noexcept nogil:
     fork_child_begin(a)
     if not owned:
         mend_everything(a)
-    profile_fork_child(a)
-    if mine != NULL:
-        sample_renew(mine)
+    fork_child_samples(a)
     if not owned or fork_has_orphans(a, mine) or (percpu_mode() == CACHES_CPU and rt_had_threads()):
         # Otherwise nothing was torn, and nothing needs to be looked at (or copied).
         if owned:
