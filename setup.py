@@ -60,6 +60,7 @@ PRELOAD_LINK = [
     "-Wl,-z,now",
     "-Wl,-z,initfirst",  # our constructor, and with it our fork handlers, come before those of other libraries
     "-Wl,-soname,librtmalloc.so",
+    "-Wl,-init=rt_preload_init",  # which of the two it is (calls/fork.h)
     "-Wl,--build-id=none",
 ]
 

@@ -22,7 +22,7 @@ from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_prelo
 from rtmalloc.core.calls.block cimport *
 from rtmalloc.core.calls.calloc cimport *
 from rtmalloc.core.calls.check cimport check_shared
-from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it by its C name
+from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it
 from rtmalloc.core.calls.front cimport *
 from rtmalloc.core.calls.hooks cimport (
     DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
@@ -37,7 +37,7 @@ from rtmalloc.core.giveback.pressure cimport (
     rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_wake,
 )
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
-from rtmalloc.core.heaps.thread cimport thread_exit  # no-cython-lint: tls.h calls it by its C name
+from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES
 from rtmalloc.core.profile.profile_file cimport profile_write
 from rtmalloc.core.types cimport (

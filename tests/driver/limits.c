@@ -83,7 +83,7 @@ static void mode_fill(const char *kind, int percent) {
     CHECK(A(memalign)(1 << 21, 64 << 20) == NULL && errno == ENOMEM, "memalign, errno %d", errno);
     p = &list;
     errno = 0;
-    CHECK(A(posix_memalign)(&p, 1 << 21, 64 << 20) == ENOMEM && errno == 0 && p == &list, "posix_memalign, errno %d", errno);
+    CHECK(A(posix_memalign)(&p, 1 << 21, 64 << 20) == ENOMEM && errno == ENOMEM && p == &list, "posix_memalign, errno %d", errno);
     drain(&list);
     /* What came back can be had again, also by the other kinds. */
     p = A(malloc)(limit.rlim_cur / 4);

@@ -91,7 +91,7 @@ static void no_memory(void) {
             if (alignment < sizeof(void *)) continue;
             errno = 77;
             CHECK(A(posix_memalign)(&result, alignment, n) == ENOMEM, "%zu at %zu", n, alignment);
-            CHECK(result == (void *)&r && errno == 77, "posix_memalign(%zu, %zu): %p, errno %d", alignment, n, result, errno);
+            CHECK(result == (void *)&r && errno == ENOMEM, "posix_memalign(%zu, %zu): %p, errno %d", alignment, n, result, errno);
         }
     }
     /* Alignments that no address space can satisfy, and the wrap of size + alignment. */

@@ -8,26 +8,39 @@ from rtmalloc.core.base.atomics cimport (
     rt_add_u64, rt_exchange_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport slow_void
-from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait, rt_os_futex_wake
+from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_futex_wait_ms, rt_os_futex_wake
 from rtmalloc.core.types cimport Lock
 
 cdef extern from "base/lock.h" nogil:
-    bint rt_fork_is_mine() noexcept      # this thread is forking: it owns all locks already
+    bint rt_fork_is_mine() noexcept      # this thread is forking
+    bint rt_fork_is_anyones() noexcept
     void rt_fork_begin() noexcept
-    void rt_fork_end() noexcept
+    bint rt_fork_end() noexcept
+    void rt_fork_forget() noexcept
+    bint rt_fork_enter() noexcept
+    bint rt_fork_leave() noexcept
+    bint rt_fork_take_away() noexcept
+    bint rt_fork_alone
+    void rt_fork_give_up() noexcept
+    void rt_mark_open() noexcept
+    bint rt_mark_is_good() noexcept
+    bint rt_mark_claim() noexcept
+    void rt_mark_good() noexcept
+    void rt_mend() noexcept
     uint64_t rt_lock_sleeps
 
 cdef enum:
     LOCK_FREE = 0
     LOCK_HELD = 1
     LOCK_AWAITED = 2     # held, and somebody may be asleep
+    LOCK_SLEEP_MS = 10   # then a thread that waits asks whether a fork keeps the lock
     LOCK_SPINS = 200     # about 2 us with the CPU's spin hint: longer than any holder that is running needs
 
 
 cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
     cdef uint32_t seen
     cdef int i
-    if rt_fork_is_mine():
+    if rt_fork_is_mine() and rt_fork_enter():
         return
     for i in range(LOCK_SPINS):
         if rt_load_relaxed_u32(&lock.word) == LOCK_FREE:
@@ -38,22 +51,28 @@ cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
     # Whoever slept once takes the lock as AWAITED: it cannot know whether others still sleep.
     while rt_exchange_u32(&lock.word, LOCK_AWAITED) != LOCK_FREE:
         rt_add_u64(&rt_lock_sleeps, 1)
-        rt_os_futex_wait(&lock.word, LOCK_AWAITED)
+        rt_os_futex_wait_ms(&lock.word, LOCK_AWAITED, LOCK_SLEEP_MS)
+        if rt_fork_is_anyones():
+            rt_fork_give_up()
 
 
 cdef inline void lock_take(Lock* lock) noexcept nogil:
     cdef uint32_t seen = LOCK_FREE
+    if not rt_mark_is_good():
+        rt_mend()
     if not rt_swap_if_u32(&lock.word, &seen, LOCK_HELD):
         lock_wait(lock)
 
 
 cdef inline bint lock_try(Lock* lock) noexcept nogil:
     cdef uint32_t seen = LOCK_FREE
+    if not rt_mark_is_good():
+        rt_mend()
     return rt_swap_if_u32(&lock.word, &seen, LOCK_HELD)
 
 
 cdef inline void lock_drop(Lock* lock) noexcept nogil:
-    if rt_fork_is_mine():
+    if rt_fork_is_mine() and rt_fork_leave():
         return
     if rt_exchange_u32(&lock.word, LOCK_FREE) == LOCK_AWAITED:
         rt_os_futex_wake(&lock.word, 1)

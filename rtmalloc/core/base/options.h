@@ -2,10 +2,18 @@
 #ifndef RT_OPTIONS_H
 #define RT_OPTIONS_H
 #include <stdint.h>
-#include <stdlib.h>
+#include <string.h>
 extern char **environ;
 /* The environment as it is now: NULL while the process is still being set up (malloc may be called before main). */
 static inline int rt_environment_is_ready(void) { return environ != NULL; }
+
+/* The value of a variable, or NULL. (bash has a getenv of its own, which allocates.) */
+static inline char *rt_environment_get(const char *name) {
+    size_t length = strlen(name);
+    for (char **entry = environ; entry && *entry; entry++)
+        if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
+    return NULL;
+}
 
 #ifndef RT_PRESET
 #define RT_PRESET "" /* the set of options that the library begins with */

@@ -22,7 +22,7 @@ cdef extern from "base/options.h" nogil:
     const rt_option_preset rt_option_presets[]
     const char* RT_PRESET
     bint rt_environment_is_ready() noexcept
-    char* getenv(const char* name) noexcept
+    char* rt_environment_get(const char* name) noexcept
 
 cdef enum:
     OPTION_UNKNOWN = -1

@@ -1,5 +1,6 @@
 /* All that the allocator asks of the operating system. Nothing above this layer makes a system call, and nothing in it
- * calls malloc. Linux; the only architecture-specific line is the spin hint. */
+ * calls malloc, or a function of the C library that another library may have replaced (system.h). errno stays the caller's.
+ * Linux. */
 #ifndef RT_PLATFORM_H
 #define RT_PLATFORM_H
 #ifndef _GNU_SOURCE
@@ -9,8 +10,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,6 +21,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+#include "system.h"
+#include "vdso.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -37,86 +38,60 @@
 #endif
 #include "mapping.h"
 
-/* Zeroed, readable and writable memory at any address; NULL on failure.
- * errno is the caller's: a failed attempt leaves it as it was. */
+/* Zeroed, readable and writable memory at any address; NULL on failure. */
 static inline void *rt_os_map(size_t bytes) {
-    int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    errno = saved;
+    void *p = rt_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     return p == MAP_FAILED ? NULL : p;
 }
 
 /* Addresses that read as zero and cannot be written until rt_os_open. */
 static inline void *rt_os_reserve_zeros(size_t bytes) {
-    int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    errno = saved;
+    void *p = rt_mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
     return p == MAP_FAILED ? NULL : p;
 }
 
 /* Make part of rt_os_reserve_zeros writable; 0 on success. */
 static inline int rt_os_open(void *p, size_t bytes) {
-    int saved = errno, r = rt_os_mprotect(p, bytes, PROT_READ | PROT_WRITE);
-    errno = saved;
-    return r;
+    return rt_mprotect(p, bytes, PROT_READ | PROT_WRITE);
 }
 
 static inline void rt_os_unmap(void *p, size_t bytes) {
-    int saved = errno;
     /* Splitting a mapping fails at vm.max_map_count: then at least the pages go. */
-    if (munmap(p, bytes) != 0) rt_os_madvise(p, bytes, MADV_DONTNEED);
-    errno = saved;
+    if (rt_munmap(p, bytes) != 0) rt_madvise(p, bytes, MADV_DONTNEED);
 }
 
 /* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
 static inline int rt_os_discard_lazily(void *p, size_t bytes) {
-    int saved = errno, r = rt_os_madvise(p, bytes, MADV_FREE);
+    int r = rt_madvise(p, bytes, MADV_FREE);
     if (r == 0) rt_guard_close(p, bytes);
-    errno = saved;
     return r;
 }
 
 static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
-    int saved = errno;
-    rt_os_madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    errno = saved;
+    rt_madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 /* Split the huge page at `p`, its start, if there is one: MADV_COLD of a part does that, and changes no content. */
-static inline void rt_os_split_huge(void *p) {
-    int saved = errno;
-    rt_os_madvise(p, 4096, MADV_COLD);
-    errno = saved;
-}
+static inline void rt_os_split_huge(void *p) { rt_madvise(p, 4096, MADV_COLD); }
 
 /* Make the pages resident by one call instead of one fault each (Linux 5.14; older kernels refuse, which does no harm). */
-static inline void rt_os_populate(void *p, size_t bytes) {
-    int saved = errno;
-    rt_os_madvise(p, bytes, MADV_POPULATE_WRITE);
-    errno = saved;
-}
+static inline void rt_os_populate(void *p, size_t bytes) { rt_madvise(p, bytes, MADV_POPULATE_WRITE); }
 
 /* Move or grow a mapping of its own; NULL on failure, the old one then untouched. */
 static inline void *rt_os_remap(void *p, size_t old_bytes, size_t new_bytes) {
-    int saved = errno;
-    void *q = mremap(p, old_bytes, new_bytes, MREMAP_MAYMOVE);
-    errno = saved;
+    void *q = rt_mremap(p, old_bytes, new_bytes, MREMAP_MAYMOVE, NULL);
     return q == MAP_FAILED ? NULL : q;
 }
 
 /* Move the pages of part of a mapping to a new mapping; the old range stays mapped and reads as zero (Linux 5.7). */
 static inline void *rt_os_move_pages(void *p, size_t bytes) {
-    int saved = errno;
-    void *q = mremap(p, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
-    errno = saved;
+    void *q = rt_mremap(p, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
     return q == MAP_FAILED ? NULL : q;
 }
 
 /* Undo rt_os_move_pages: the first `bytes` of the mapping at `q` go back to `home`. 0 on success. */
 static inline int rt_os_move_back(void *q, size_t mapped, void *home, size_t bytes) {
-    int saved = errno;
-    void *p = mremap(q, mapped, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, home);
-    errno = saved;
+    void *p = rt_mremap(q, mapped, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, home);
     return p == home ? 0 : -1;
 }
 
@@ -124,15 +99,13 @@ static inline int rt_os_move_back(void *q, size_t mapped, void *home, size_t byt
 static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     unsigned char present[1024];
     size_t total = 0;
-    int saved = errno;
     while (bytes) {
         size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
-        if (mincore(p, piece, present) == 0)
+        if (rt_system(SYS_mincore, p, piece, present) == 0)
             for (size_t i = 0; i < (piece + page - 1) / page; i++) total += (present[i] & 1) * page;
         p += piece;
         bytes -= piece;
     }
-    errno = saved;
     return total;
 }
 
@@ -143,17 +116,13 @@ static inline size_t rt_os_page_size(void) {
 
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */
 static inline uint64_t rt_os_thread_us(void) {
-    struct timespec t = {0, 0};
-    int saved = errno;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    errno = saved;
+    struct timespec t = rt_clock(CLOCK_THREAD_CPUTIME_ID);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 /* Milliseconds of a monotonic clock of about 4 ms grain: a few ns, no system call. */
 static inline uint64_t rt_os_clock_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    struct timespec t = rt_clock(CLOCK_MONOTONIC_COARSE);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
@@ -164,36 +133,30 @@ static inline uint64_t rt_os_random(void) {
     return value;
 }
 
-static inline uint32_t rt_os_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }
+static inline uint32_t rt_os_thread_id(void) { return (uint32_t)rt_system(SYS_gettid); }
 
 /* Whether the thread `id` of this process has ended. */
 static inline int rt_os_thread_is_gone(uint32_t id) {
-    int saved = errno;
-    int gone = syscall(SYS_tgkill, getpid(), id, 0) != 0 && errno == ESRCH;
-    errno = saved;
-    return gone;
+    return rt_system(SYS_tgkill, rt_system(SYS_getpid), id, 0) == -ESRCH;
 }
 
-static inline void rt_os_futex_wait(uint32_t *word, uint32_t seen) {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL);
-    errno = saved;
+/* Sleep for at most `ms`, or until somebody changes *word from `seen` and wakes us. */
+static inline void rt_os_futex_wait_ms(uint32_t *word, uint32_t seen, uint64_t ms) {
+    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    rt_system(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &t);
 }
 
 static inline void rt_os_futex_wake(uint32_t *word, int count) {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
-    errno = saved;
+    rt_system(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
 }
 
-static inline void rt_os_yield(void) { sched_yield(); }
+static inline void rt_os_yield(void) { rt_system(SYS_sched_yield); }
 
 /* Restartable sequences of other threads (percpu.h): ask the kernel to be allowed to abort them; 0 on success. Costs a
  * grace period where there are several threads, next to nothing where there is one. */
 enum { RT_MEMBARRIER_RSEQ = 1 << 7, RT_MEMBARRIER_RSEQ_REGISTER = 1 << 8, RT_MEMBARRIER_CPU = 1 << 0 };
 static inline int rt_os_sequences_prepare(void) {
-    int saved = errno, r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ_REGISTER, 0, 0);
-    errno = saved;
+    int r = (int)rt_system(SYS_membarrier, RT_MEMBARRIER_RSEQ_REGISTER, 0, 0);
     return r;
 }
 
@@ -201,27 +164,21 @@ static inline int rt_os_sequences_prepare(void) {
  * there either has committed, visibly, or will begin anew and see what was stored before this call. 0 on success; an
  * error before Linux 5.10, or where a filter refuses the call. */
 static inline int rt_os_sequences_abort(uint32_t cpu) {
-    int saved = errno, r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
+    int r = (int)rt_system(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
     /* A fork child may have to ask again. */
-    if (r != 0 && errno == EPERM && rt_os_sequences_prepare() == 0)
-        r = (int)syscall(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
-    errno = saved;
+    if (r == -EPERM && rt_os_sequences_prepare() == 0)
+        r = (int)rt_system(SYS_membarrier, RT_MEMBARRIER_RSEQ, RT_MEMBARRIER_CPU, cpu);
     return r;
 }
 
 /* The CPU that the thread is on, as a hint. */
-static inline uint32_t rt_os_cpu(void) {
-    int cpu = sched_getcpu();
-    return cpu < 0 ? 0 : (uint32_t)cpu;
-}
+static inline uint32_t rt_os_cpu(void) { return rt_cpu_here(); }
 
 /* CPUs that the process may use. */
 static inline uint32_t rt_os_cpus(void) {
     unsigned long mask[128]; /* 8192 CPUs */
-    int saved = errno;
-    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    long bytes = rt_system(SYS_sched_getaffinity, 0, sizeof mask, mask);
     uint32_t count = 0;
-    errno = saved;
     for (long i = 0; i < bytes / (long)sizeof mask[0]; i++) count += (uint32_t)__builtin_popcountl(mask[i]);
     return count ? count : 1;
 }
@@ -236,65 +193,54 @@ static inline void rt_cpu_relax(void) {
 
 /* Write a short message to stderr without stdio, whose buffers would come from malloc. */
 static inline void rt_os_complain(const char *text, size_t length) {
-    int saved = errno;
     while (length) {
-        ssize_t n = write(STDERR_FILENO, text, length);
+        long n = rt_system(SYS_write, STDERR_FILENO, text, length);
         if (n <= 0) break;
         text += n;
         length -= (size_t)n;
     }
-    errno = saved;
 }
 
 /* Read a file of less than `room` bytes; its length, `room` if it is longer, or -1. */
 static inline int64_t rt_os_read_file(const char *name, char *text, size_t room) {
-    int saved = errno, file = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    long file = rt_system(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     size_t length = 0;
-    ssize_t n = file < 0 ? -1 : 1;
+    long n = file < 0 ? -1 : 1;
     while (n > 0 && length < room) {
-        n = read(file, text + length, room - length);
+        n = rt_system(SYS_read, file, text + length, room - length);
         if (n > 0) length += (size_t)n;
     }
-    if (file >= 0) close(file);
-    errno = saved;
+    if (file >= 0) rt_system(SYS_close, file);
     return n < 0 ? -1 : (int64_t)length;
 }
 
 /* A new file in `directory`, which is made if it is not there: its descriptor, or -1. */
 static inline int rt_os_new_file(const char *directory, const char *name) {
-    int saved = errno, file;
-    mkdir(directory, 0777);
-    file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    errno = saved;
-    return file;
+    long file;
+    rt_system(SYS_mkdirat, AT_FDCWD, directory, 0777);
+    file = rt_system(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return file < 0 ? -1 : (int)file;
 }
 
 /* Append to a file; 0, or -1 with the rest not written. */
 static inline int rt_os_append(int file, const char *text, size_t length) {
-    int saved = errno;
     while (length) {
-        ssize_t n = write(file, text, length);
-        if (n < 0 && errno == EINTR) continue;
+        long n = rt_system(SYS_write, file, text, length);
+        if (n == -EINTR) continue;
         if (n <= 0) break;
         text += n;
         length -= (size_t)n;
     }
-    errno = saved;
     return length ? -1 : 0;
 }
 
-static inline void rt_os_close(int file) {
-    int saved = errno;
-    close(file);
-    errno = saved;
-}
+static inline void rt_os_close(int file) { rt_system(SYS_close, file); }
 
-static inline uint32_t rt_os_process_id(void) { return (uint32_t)getpid(); }
+static inline uint32_t rt_os_process_id(void) { return (uint32_t)rt_system(SYS_getpid); }
 
 /* Milliseconds since 1970. */
 static inline uint64_t rt_os_wall_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    struct timespec t = rt_clock(CLOCK_REALTIME);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 

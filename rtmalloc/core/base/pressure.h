@@ -6,14 +6,14 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "options.h"
+#include "system.h"
 
 enum {
     RT_PRESSURE_CGROUP = 1,  /* PSI trigger of the process's own cgroup */
@@ -36,14 +36,12 @@ typedef struct {
 
 static inline int rt_pressure_is_ours(const rt_pressure_source *s) {
     struct stat st;
-    return s->kind && fstat(s->fd, &st) == 0 && (uint64_t)st.st_dev == s->device && (uint64_t)st.st_ino == s->inode;
+    return s->kind && rt_system(SYS_fstat, s->fd, &st) == 0 && (uint64_t)st.st_dev == s->device && (uint64_t)st.st_ino == s->inode;
 }
 
 static inline void rt_pressure_close(rt_pressure_source *s) {
-    int saved = errno;
-    if (rt_pressure_is_ours(s)) close(s->fd);
+    if (rt_pressure_is_ours(s)) rt_system(SYS_close, s->fd);
     s->kind = 0;
-    errno = saved;
 }
 
 /* Fill `s` in for the descriptor `fd`, which moves up out of the program's way; 1, or 0 with nothing kept. */
@@ -51,13 +49,13 @@ static inline int rt_pressure_adopt(rt_pressure_source *s, int fd, uint32_t kind
     struct stat st;
     int high;
     if (fd < 0) return 0;
-    high = fcntl(fd, F_DUPFD_CLOEXEC, RT_PRESSURE_FD_LEAST);
+    high = (int)rt_system(SYS_fcntl, fd, F_DUPFD_CLOEXEC, RT_PRESSURE_FD_LEAST);
     if (high >= 0) {
-        close(fd);
+        rt_system(SYS_close, fd);
         fd = high;
     }
-    if (fstat(fd, &st) != 0) {
-        close(fd);
+    if (rt_system(SYS_fstat, fd, &st) != 0) {
+        rt_system(SYS_close, fd);
         return 0;
     }
     s->fd = fd;
@@ -73,14 +71,14 @@ static inline int rt_pressure_open_psi(rt_pressure_source *s, const char *path, 
     char trigger[64] = "some ", digits[24];
     size_t at = 5, n = 0;
     uint64_t us = stall_ms * 1000;
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    int fd = (int)rt_system(SYS_openat, AT_FDCWD, path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return 0;
     do digits[n++] = (char)('0' + us % 10);
     while (us /= 10);
     while (n) trigger[at++] = digits[--n];
     memcpy(trigger + at, " 2000000", 9);
-    if (write(fd, trigger, at + 9) < 0) {
-        close(fd);
+    if (rt_system(SYS_write, fd, trigger, at + 9) < 0) {
+        rt_system(SYS_close, fd);
         return 0;
     }
     return rt_pressure_adopt(s, fd, kind);
@@ -89,7 +87,7 @@ static inline int rt_pressure_open_psi(rt_pressure_source *s, const char *path, 
 /* The sum of the counters in memory.events that tell of a lack: "high", "max", "oom" and "oom_kill". */
 static inline uint64_t rt_pressure_events(int fd) {
     char text[512];
-    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long n = rt_system(SYS_pread64, fd, text, sizeof text - 1, 0);
     uint64_t sum = 0, value;
     char *p = text;
     if (n <= 0) return 0;
@@ -107,12 +105,12 @@ static inline uint64_t rt_pressure_events(int fd) {
 /* The process's cgroup v2 directory without the mount point, ended by a slash; 0 when there is none or it does not fit. */
 static inline size_t rt_pressure_cgroup(char *path, size_t room) {
     char text[4096];
-    ssize_t n, got = 0;
+    long n, got = 0;
     const char *line, *end;
-    int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+    int fd = (int)rt_system(SYS_openat, AT_FDCWD, "/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;
-    while ((n = read(fd, text + got, sizeof text - 1 - (size_t)got)) > 0) got += n;
-    close(fd);
+    while ((n = rt_system(SYS_read, fd, text + got, sizeof text - 1 - (size_t)got)) > 0) got += n;
+    rt_system(SYS_close, fd);
     text[got] = 0;
     for (line = text; line && strncmp(line, "0::/", 4) != 0;) line = (line = strchr(line, '\n')) ? line + 1 : NULL;
     if (!line) return 0;
@@ -129,25 +127,24 @@ static inline size_t rt_pressure_cgroup(char *path, size_t room) {
 /* Open what `RTMALLOC_PRESSURE_FILE` names, and nothing else if it is set. */
 static inline int rt_pressure_open_named(rt_pressure_source *s, const char *path, uint64_t stall_ms) {
     struct stat st;
-    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+    if (rt_system(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0 && S_ISFIFO(st.st_mode))
         /* For writing as well: then no writer's end is the end of the file. */
-        return rt_pressure_adopt(s, open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC), RT_PRESSURE_FILE);
+        return rt_pressure_adopt(s, (int)rt_system(SYS_openat, AT_FDCWD, path, O_RDWR | O_NONBLOCK | O_CLOEXEC), RT_PRESSURE_FILE);
     return rt_pressure_open_psi(s, path, RT_PRESSURE_FILE, stall_ms);
 }
 
-/* Open the sources that this machine offers, at most RT_PRESSURE_SOURCES; what is missing is left out. Returns the bits of
- * their kinds. */
+/* Open the sources that this machine offers, at most RT_PRESSURE_SOURCES; what is missing is left out, what was open is
+ * closed. Returns the bits of their kinds. */
 static inline uint32_t rt_pressure_open(rt_pressure_source *sources, uint64_t stall_ms) {
     static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     char path[1024];
     size_t length, m, at, count = 0;
-    int saved = errno, i;
+    int i;
     uint32_t kinds = 0;
-    const char *named = getenv("RTMALLOC_PRESSURE_FILE");
-    for (i = 0; i < RT_PRESSURE_SOURCES; i++) sources[i].kind = 0;
+    const char *named = rt_environment_get("RTMALLOC_PRESSURE_FILE");
+    for (i = 0; i < RT_PRESSURE_SOURCES; i++) rt_pressure_close(&sources[i]);
     if (named && *named) {
         kinds = rt_pressure_open_named(&sources[0], named, stall_ms) ? RT_PRESSURE_FILE : 0;
-        errno = saved;
         return kinds;
     }
     for (m = 0; m < sizeof mounts / sizeof mounts[0] && !kinds; m++) {
@@ -160,7 +157,7 @@ static inline uint32_t rt_pressure_open(rt_pressure_source *sources, uint64_t st
         if (rt_pressure_open_psi(&sources[count], path, RT_PRESSURE_CGROUP, stall_ms))
             kinds |= sources[count++].kind;
         memcpy(path + at, "memory.events", sizeof "memory.events");
-        if (rt_pressure_adopt(&sources[count], open(path, O_RDONLY | O_CLOEXEC), RT_PRESSURE_EVENTS)) {
+        if (rt_pressure_adopt(&sources[count], (int)rt_system(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC), RT_PRESSURE_EVENTS)) {
             sources[count].seen = rt_pressure_events(sources[count].fd);
             kinds |= sources[count++].kind;
         }
@@ -168,7 +165,6 @@ static inline uint32_t rt_pressure_open(rt_pressure_source *sources, uint64_t st
     if (!(kinds & RT_PRESSURE_CGROUP)
         && rt_pressure_open_psi(&sources[count], "/proc/pressure/memory", RT_PRESSURE_SYSTEM, stall_ms))
         kinds |= RT_PRESSURE_SYSTEM;
-    errno = saved;
     return kinds;
 }
 
@@ -188,7 +184,7 @@ static inline uint32_t rt_pressure_read(rt_pressure_source *s, short events) {
         return kind;
     }
     if (events & POLLIN) {
-        while (read(s->fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {}
+        while (rt_system(SYS_read, s->fd, bytes, sizeof bytes) == (long)sizeof bytes) {}
         return kind;
     }
     if (events & (POLLERR | POLLNVAL)) {
@@ -204,8 +200,8 @@ static inline uint32_t rt_pressure_read(rt_pressure_source *s, short events) {
 static inline uint32_t rt_pressure_look(rt_pressure_source *sources, rt_pressure_source *wake, int ms) {
     struct pollfd polled[RT_PRESSURE_SOURCES + 1];
     rt_pressure_source *who[RT_PRESSURE_SOURCES + 1];
+    struct timespec limit = {ms / 1000, ms % 1000 * 1000000L};
     nfds_t count = 0, i;
-    int saved = errno;
     uint32_t bits = 0;
     struct stat st;
     for (i = 0; i < RT_PRESSURE_SOURCES + 1; i++) {
@@ -214,29 +210,26 @@ static inline uint32_t rt_pressure_look(rt_pressure_source *sources, rt_pressure
         polled[count].fd = s->fd;
         polled[count].revents = 0;
         /* PSI files are always readable: only a FIFO is asked for that. */
-        polled[count].events = fstat(s->fd, &st) == 0 && S_ISFIFO(st.st_mode) ? POLLIN : POLLPRI;
+        polled[count].events = rt_system(SYS_fstat, s->fd, &st) == 0 && S_ISFIFO(st.st_mode) ? POLLIN : POLLPRI;
         who[count++] = s;
     }
-    if (poll(polled, count, ms) > 0)
+    if (rt_system(SYS_ppoll, polled, count, ms < 0 ? NULL : &limit, NULL, 0) > 0)
         for (i = 0; i < count; i++)
             if (polled[i].revents) bits |= rt_pressure_read(who[i], polled[i].revents);
-    errno = saved;
     return bits;
 }
 
 /* Write one byte into a wake pipe, whose descriptor does not block. */
 static inline void rt_pressure_wake(const rt_pressure_source *wake) {
-    int saved = errno;
-    if (rt_pressure_is_ours(wake) && write(wake->fd, "", 1) < 0) errno = saved;
-    errno = saved;
+    if (rt_pressure_is_ours(wake)) rt_system(SYS_write, wake->fd, "", 1);
 }
 
 /* A pipe that does not block; wake[0] is read by rt_pressure_look, wake[1] written. 1, or 0. */
 static inline int rt_pressure_pipe(rt_pressure_source *wake) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return 0;
+    if (rt_system(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK) != 0) return 0;
     if (!rt_pressure_adopt(&wake[0], ends[0], RT_PRESSURE_WAKE)) {
-        close(ends[1]);
+        rt_system(SYS_close, ends[1]);
         return 0;
     }
     if (!rt_pressure_adopt(&wake[1], ends[1], RT_PRESSURE_WAKE)) {

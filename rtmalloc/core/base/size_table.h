@@ -3,10 +3,9 @@
  * writing before the first block is handed out. */
 #ifndef RT_SIZE_TABLE_DATA_H
 #define RT_SIZE_TABLE_DATA_H
-#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
+#include "system.h"
 #ifdef RT_SIZE_TABLE /* another file, for a variant */
 #include RT_SIZE_TABLE
 #else
@@ -48,10 +47,6 @@ static inline void rt_table_name_set(const char *name) {
 
 /* Seal the table; where pages are larger than 4 KiB it stays writable. */
 static inline void rt_size_table_seal(size_t page) {
-    if (page <= RT_TABLE_ALIGNMENT) {
-        int saved = errno;
-        mprotect(&rt_size_table, sizeof rt_size_table, PROT_READ);
-        errno = saved;
-    }
+    if (page <= RT_TABLE_ALIGNMENT) rt_mprotect(&rt_size_table, sizeof rt_size_table, PROT_READ);
 }
 #endif

@@ -40,15 +40,15 @@ cdef inline void* rt_aligned_alloc "rt_aligned_alloc"(size_t alignment, size_t b
 
 
 cdef inline int rt_posix_memalign "rt_posix_memalign"(void** result, size_t alignment, size_t bytes) noexcept nogil:
-    # POSIX: the answer is returned, errno stays, and *result stays on failure.
+    # The answer is returned, and *result stays on failure. errno is ENOMEM where memory is, as others have it: programs print it.
     cdef int saved = rt_get_errno()
     cdef void* p
     if not aligned_is_power(alignment) or alignment % sizeof(void*):
         return EINVAL
     p = aligned_malloc(alignment, bytes)
-    rt_set_errno(saved)
     if p == NULL:
         return ENOMEM
+    rt_set_errno(saved)
     result[0] = p
     return 0
 

@@ -3,7 +3,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.percpu cimport percpu_mode
 from rtmalloc.core.base._numbers cimport ClassStats, HeapCounters, HeapStats, Stats
-from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_OPTION_profile, RT_OPTION_profile_every
+from rtmalloc.core.base._options cimport (
+    RT_OPTION_COUNT, RT_OPTION_background_thread, RT_OPTION_profile, RT_OPTION_profile_every,
+)
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
 from rtmalloc.core.base.options cimport OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, option_set
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
@@ -15,6 +17,7 @@ from rtmalloc.core.calls.hooks cimport hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.calls.realloc cimport realloc_nonzero
 from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
 from rtmalloc.core.calls.trim cimport rt_emergency_flush, rt_trim
+from rtmalloc.core.giveback.background cimport background_end
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.heaps.sample cimport sample_renew
@@ -84,7 +87,11 @@ cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
         return 0 if api_profile_start(<uint32_t>options.value[RT_OPTION_profile_every]) else OPTION_OUT_OF_RANGE
     if number == RT_OPTION_profile and value == 0:
         api_profile_stop()
-    return option_set(options, number, value)
+    if option_set(options, number, value) != 0:
+        return OPTION_OUT_OF_RANGE
+    if number == RT_OPTION_background_thread and value == 0:
+        background_end()
+    return 0
 
 
 cdef inline int64_t api_option_get(int number) noexcept nogil:

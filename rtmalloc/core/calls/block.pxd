@@ -2,7 +2,8 @@
 from libc.stdint cimport uint32_t
 
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u64
-from rtmalloc.core.base.size_class cimport rt_class_size
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
+from rtmalloc.core.base.size_class cimport class_of_size, rt_class_largest, rt_class_size
 from rtmalloc.core.calls.giant cimport giant_bytes
 from rtmalloc.core.calls.large cimport large_bytes
 from rtmalloc.core.heaps.instance cimport allocator
@@ -34,3 +35,13 @@ cdef inline bint block_is_ours(const void* p) noexcept nogil:
 
 cdef inline size_t rt_usable_size "rt_usable_size"(void* p) noexcept nogil:
     return block_bytes(p) if p != NULL else 0
+
+
+cdef inline size_t rt_good_size "rt_good_size"(size_t bytes) noexcept nogil:
+    # What a block for a request of `bytes` will have.
+    cdef uint32_t class_ = class_of_size(bytes) if bytes <= rt_class_largest else 0
+    if class_:
+        return rt_class_size[class_]
+    if bytes > <size_t>-RT_SLICE_BYTES:
+        return bytes
+    return (bytes + RT_SLICE_BYTES - 1) & ~<size_t>(RT_SLICE_BYTES - 1)

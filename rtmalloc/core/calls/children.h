@@ -3,9 +3,8 @@
 #ifndef RT_CHILDREN_H
 #define RT_CHILDREN_H
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-extern char **environ;
+#include "base/options.h"
 
 /* Before libc's initialiser has run there is no environment yet; it will find what the kernel handed over, which is this. */
 static inline void rt_environment_set(char **envp) {
@@ -33,7 +32,7 @@ static inline void rt_preload_remove(char *list, const char *own) {
 
 static inline void rt_environment_leave(const char *own) {
     char **from, **to = environ;
-    if (!environ || !getenv("RTMALLOC_NO_CHILDREN")) return;
+    if (!environ || !rt_environment_get("RTMALLOC_NO_CHILDREN")) return;
     for (from = environ; *from; from++) {
         if (strncmp(*from, RT_NO_CHILDREN, sizeof RT_NO_CHILDREN - 1) == 0) continue;
         if (strncmp(*from, "LD_PRELOAD=", 11) == 0) {

@@ -1,15 +1,56 @@
-/* pthread_atfork with the types that fork.pxd needs. */
+/* What fork.pxd needs of the C library. */
 #ifndef RT_FORK_H
 #define RT_FORK_H
+#include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
+#include "base/system.h"
 typedef void (*rt_fork_handler)(void);
 static inline int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) {
     return pthread_atfork(prepare, parent, child);
 }
-/* Whether the process that forked last (that is: this one or its parent) had more than one thread, as far as glibc (2.32
- * and later) tells; yes otherwise. */
+/* The threads of this process, as the kernel counts them; 0 where it does not say. */
+static inline int rt_threads_now(void) {
+    char text[512], *p;
+    int count = 0;
+    long file = rt_system(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC), got;
+    if (file < 0) return 0;
+    got = rt_system(SYS_read, file, text, sizeof text - 1);
+    rt_system(SYS_close, file);
+    if (got <= 0) return 0;
+    text[got] = 0;
+    /* The 18th field behind the name, which ends with the last parenthesis. */
+    for (p = text + got; p > text && *p != ')';) p--;
+    for (int field = 0; *p && field < 18; p++) field += *p == ' ';
+    while (*p >= '0' && *p <= '9') count = count * 10 + (*p++ - '0');
+    return count;
+}
+
+/* Whether the process has one thread. Then nobody else holds a lock; the caller itself may, for fork may be called by a signal's
+ * handler in the middle of malloc. glibc (2.32 and later) tells, but not any more when there has been a thread of ours. */
 extern char __libc_single_threaded __attribute__((weak));
+static inline int rt_is_alone(int had_background) {
+    if (!&__libc_single_threaded) return 0;
+    return __libc_single_threaded || (had_background && rt_threads_now() == 1);
+}
 static int rt_threads_before_fork;
-static inline void rt_note_threads(void) { rt_threads_before_fork = !(&__libc_single_threaded && __libc_single_threaded); }
+static inline void rt_note_threads(void) { rt_threads_before_fork = !rt_is_alone(0); }
 static inline int rt_had_threads(void) { return rt_threads_before_fork; }
+
+/* glibc's fork takes the lock of the list of its streams after the handlers. Threads that hold it (getline, fflush(NULL)) call
+ * malloc; so where malloc is ours it comes before our locks. It may be taken twice. */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+static int rt_is_preload; /* set by the preload library's DT_INIT (setup.py) */
+__attribute__((used)) void rt_preload_init(void) { rt_is_preload = 1; }
+static inline void rt_streams_lock(void) {
+    if (rt_is_preload && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock) _IO_list_lock();
+}
+static inline void rt_streams_unlock(void) {
+    if (rt_is_preload && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock) _IO_list_unlock();
+}
+static inline void rt_streams_reset(void) {
+    if (rt_is_preload && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock) _IO_list_resetlock();
+}
 #endif

@@ -11,11 +11,16 @@ from libc.stdint cimport uint32_t, uint64_t
 from rtmalloc.core.alternatives.cpu_heap cimport cpu_heap_here
 from rtmalloc.core.alternatives.percpu cimport CACHES_CPU, RT_PERCPU_BUILT, percpu_mode, percpu_serves
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u64
+from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.config cimport RT_CHECK
-from rtmalloc.core.base.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
-from rtmalloc.core.base.platform cimport rt_os_thread_id
+from rtmalloc.core.base.lock cimport (
+    lock_drop, lock_renew, lock_try, rt_fork_alone, rt_fork_begin, rt_fork_end, rt_fork_forget, rt_fork_is_mine,
+    rt_fork_take_away, rt_mark_claim, rt_mark_good, rt_mend,
+)
+from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_yield
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.calls.check cimport check_shared
+from rtmalloc.core.calls.mend cimport mend_everything
 from rtmalloc.core.giveback.background cimport background_forget, background_stop
 from rtmalloc.core.heaps.bin cimport bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
@@ -35,6 +40,10 @@ from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
 cdef extern from "calls/fork.h" nogil:
     ctypedef void (*rt_fork_handler)() noexcept nogil
     void rt_note_threads() noexcept
+    bint rt_is_alone(bint had_background) noexcept
+    void rt_streams_lock() noexcept
+    void rt_streams_unlock() noexcept
+    void rt_streams_reset() noexcept
     bint rt_had_threads() noexcept
     int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
 
@@ -43,33 +52,61 @@ cdef enum:
     FORK_TAKE = 0              # what fork_locks does: in the parent before the fork,
     FORK_DROP = 1              # ... in the parent behind it,
     FORK_RENEW = 2             # ... in the child
+    FORK_UNDO = 3              # ... and where one of them cannot be had
+    FORK_PATIENCE_MS = 1000    # for all of them
 
 
-cdef inline void fork_locks(Allocator* a, int what) noexcept nogil:
+cdef struct Taking:
+    uint64_t until             # clock, in ms, until which locks are waited for; 0 = one of them could not be had
+    uint32_t taken             # how many were
+
+
+cdef inline void fork_locks(Allocator* a, int what, Taking* t) noexcept nogil:
     # Every lock, outermost first: the order in which they nest anywhere. Taken, dropped, or renewed in the child (FORK_*).
     cdef Heap* h = heap_first(a)
     cdef uint32_t i, c
-    fork_lock(&a.opening, what)
-    fork_lock(&a.purge.lock, what)
-    fork_lock(&a.heaps_lock, what)
+    fork_lock(&a.opening, what, t)
+    fork_lock(&a.purge.lock, what, t)
+    fork_lock(&a.heaps_lock, what, t)
     if RT_PERCPU_BUILT:
         while h != NULL:
-            fork_lock(&h.turn, what)
+            fork_lock(&h.turn, what, t)
             h = h.next
     for i in range(a.slot_count):
         for c in range(1, rt_class_count):
-            fork_lock(&a.slots[i].shelves[c].lock, what)
-    fork_lock(&a.profile.lock, what)
+            fork_lock(&a.slots[i].shelves[c].lock, what, t)
+    fork_lock(&a.profile.lock, what, t)
     for i in range(TRANSFER_LENGTHS):
-        fork_lock(&a.transfer.lists[i].lock, what)
-    fork_lock(&a.arena.pages.lock, what)
-    fork_lock(&a.arena.tables_lock, what)
-    fork_lock(&a.pressure.lock, what)
+        fork_lock(&a.transfer.lists[i].lock, what, t)
+    fork_lock(&a.arena.pages.lock, what, t)
+    fork_lock(&a.arena.tables_lock, what, t)
+    fork_lock(&a.pressure.lock, what, t)
 
 
-cdef inline void fork_lock(Lock* lock, int what) noexcept nogil:
+cdef inline bint fork_take(Allocator* a) noexcept nogil:
+    # All locks, or none: one that cannot be had is the caller's own, who was interrupted in malloc by a signal and forks in its
+    # handler although there are threads. Then the child mends itself.
+    cdef Taking t
+    t.until = rt_os_clock_ms() + FORK_PATIENCE_MS
+    t.taken = 0
+    fork_locks(a, FORK_TAKE, &t)
+    if t.until:
+        return True
+    fork_locks(a, FORK_UNDO, &t)
+    return False
+
+
+cdef inline void fork_lock(Lock* lock, int what, Taking* t) noexcept nogil:
     if what == FORK_TAKE:
-        lock_take(lock)
+        while t.until and not lock_try(lock):
+            rt_os_yield()
+            if rt_os_clock_ms() > t.until:
+                t.until = 0
+        t.taken += t.until != 0
+    elif what == FORK_UNDO:
+        if t.taken:
+            t.taken -= 1
+            lock_drop(lock)
     elif what == FORK_DROP:
         lock_drop(lock)
     else:
@@ -77,23 +114,38 @@ cdef inline void fork_lock(Lock* lock, int what) noexcept nogil:
 
 
 cdef inline void fork_prepare() noexcept nogil:
+    global rt_fork_alone
     cdef Allocator* a = allocator()
     cdef Heap* h = <Heap*>cpu_heap_here() if RT_PERCPU_BUILT and percpu_serves() else thread_heap_or_null()
     if background_stop(a) and h != NULL and h.beat > FORK_BEAT:
         # It starts anew soon after the fork, not at once: what counts threads then shall not find it.
         h.beat = FORK_BEAT
-    if RT_CHECK:
-        check_shared(a)
-    fork_locks(a, FORK_TAKE)
     if RT_PERCPU_BUILT:
         rt_note_threads()
+    rt_fork_alone = rt_is_alone(a.background.tid != 0)
+    if rt_fork_alone:
+        return
+    rt_streams_lock()
+    if not fork_take(a):
+        return
     # Handlers of libraries that registered before us run now, and may allocate.
     rt_fork_begin()
 
 
 cdef inline void fork_parent() noexcept nogil:
-    rt_fork_end()
-    fork_locks(allocator(), FORK_DROP)
+    global rt_fork_alone
+    if rt_fork_alone:
+        rt_fork_alone = False
+        return
+    if rt_fork_end():
+        fork_locks(allocator(), FORK_DROP, NULL)
+    rt_streams_unlock()
+
+
+cdef inline cold_void fork_give_up "rt_fork_give_up"() noexcept nogil:
+    # By a thread that has waited long for a lock: the forking thread may be waiting for it, in another library's handler.
+    if rt_fork_take_away():
+        fork_locks(allocator(), FORK_DROP, NULL)
 
 
 cdef inline bint fork_is_orphan(const Heap* mine, const Heap* h) noexcept nogil:
@@ -162,26 +214,61 @@ cdef inline void fork_recycle_heap(Allocator* a, Heap* h) noexcept nogil:
 
 
 cdef inline void fork_child() noexcept nogil:
-    cdef Allocator* a = allocator()
+    # Unless a handler that ran before this one has allocated: then all is done.
+    global rt_fork_alone
+    if rt_fork_alone:
+        # Nothing was taken, and what the caller itself holds it drops.
+        rt_fork_alone = False
+        fork_child_begin(allocator())
+        rt_mark_good()
+        fork_child_samples(allocator())
+        return
+    rt_mend()
+    rt_streams_reset()
+
+
+cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
     cdef Heap* mine = thread_heap_or_null()
-    cdef Heap* h = heap_first(a)
-    rt_fork_end()
-    fork_locks(a, FORK_RENEW)
-    profile_fork_child(a)
     if mine != NULL:
-        sample_renew(mine)
         mine.tid = rt_os_thread_id()
     background_forget(a)
     # What wanted to hear of refusals is the parent's thread, and so is the pipe.
     a.pressure.wake.kind = 0
-    if not fork_has_orphans(a, mine) and not (percpu_mode() == CACHES_CPU and rt_had_threads()):
-        # The usual case: nothing was torn, and nothing needs to be looked at (or copied).
+
+
+cdef inline void fork_child_samples(Allocator* a) noexcept nogil:
+    # The profile begins anew; and the heartbeat, so that it is long until a background thread starts here.
+    cdef Heap* mine = thread_heap_or_null()
+    profile_fork_child(a)
+    if mine != NULL:
+        sample_renew(mine)
+
+
+cdef inline cold_void fork_mend "rt_mend"() noexcept nogil:
+    # In a child, before anything takes a lock: by fork's handler, or, in a copy of the process that has no handlers, by the first
+    # lock that is wanted there.
+    cdef Allocator* a = allocator()
+    cdef Heap* mine = thread_heap_or_null()
+    cdef Heap* h = heap_first(a)
+    cdef bint owned
+    if not rt_mark_claim() and not rt_fork_is_mine():
         return
-    fork_settle_spans(a)
-    while h != NULL:
-        if fork_is_orphan(mine, h):
-            fork_recycle_heap(a, h)
-        h = h.next
+    owned = rt_fork_end()
+    rt_fork_forget()
+    fork_locks(a, FORK_RENEW, NULL)
+    fork_child_begin(a)
+    if not owned:
+        mend_everything(a)
+    fork_child_samples(a)
+    if not owned or fork_has_orphans(a, mine) or (percpu_mode() == CACHES_CPU and rt_had_threads()):
+        # Otherwise nothing was torn, and nothing needs to be looked at (or copied).
+        if owned:
+            fork_settle_spans(a)
+        while h != NULL:
+            if fork_is_orphan(mine, h):
+                fork_recycle_heap(a, h)
+            h = h.next
+    rt_mark_good()
     if RT_CHECK:
         check_shared(a)
 

@@ -22,22 +22,22 @@ cdef inline void marks_note(const void* p, size_t bytes) noexcept nogil:
         page_heap_marks(&a.arena.pages, slice, arena_slice_of(&a.arena, <const char*>p + bytes - 1) + 1)
 
 
-cdef inline int rt_madvise "rt_madvise"(void* p, size_t bytes, int advice) noexcept nogil:
+cdef inline int marks_madvise "rt_marks_madvise"(void* p, size_t bytes, int advice) noexcept nogil:
     if ADVICE_LASTS_FIRST <= advice <= ADVICE_LASTS_LAST:
         marks_note(p, bytes)
     return rt_os_madvise(p, bytes, advice)
 
 
-cdef inline int rt_mprotect "rt_mprotect"(void* p, size_t bytes, int access) noexcept nogil:
+cdef inline int marks_mprotect "rt_marks_mprotect"(void* p, size_t bytes, int access) noexcept nogil:
     marks_note(p, bytes)
     return rt_os_mprotect(p, bytes, access)
 
 
-cdef inline int rt_mlock "rt_mlock"(const void* p, size_t bytes) noexcept nogil:
+cdef inline int marks_mlock "rt_marks_mlock"(const void* p, size_t bytes) noexcept nogil:
     marks_note(p, bytes)
     return rt_os_mlock(p, bytes)
 
 
-cdef inline int rt_mlock2 "rt_mlock2"(const void* p, size_t bytes, unsigned int flags) noexcept nogil:
+cdef inline int marks_mlock2 "rt_marks_mlock2"(const void* p, size_t bytes, unsigned int flags) noexcept nogil:
     marks_note(p, bytes)
     return rt_os_mlock2(p, bytes, flags)

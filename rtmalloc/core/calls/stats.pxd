@@ -20,6 +20,7 @@ from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_lock_sleeps
 from rtmalloc.core.base.platform cimport rt_os_complain, rt_os_resident
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.heaps.heap_pool cimport heap_first
+from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tables cimport TABLES, table_end
@@ -193,6 +194,35 @@ cdef inline void stats_gather(Allocator* a, Stats* st, HeapCounters* counters, C
     st.emergency_flushes = rt_load_relaxed_u64(&a.pressure.flushes)
     st.refusals = rt_load_relaxed_u64(&a.pressure.refusals)
     st.alarms = rt_load_relaxed_u64(&a.pressure.alarms)
+
+
+cdef inline cold_void rt_mallinfo "rt_mallinfo"(uint64_t* now) noexcept nogil:
+    # Of the arena: bytes that the program holds, bytes that are free and may be resident; bytes in mappings of their own. A
+    # bin's content counts as free.
+    cdef Allocator* a = allocator()
+    cdef Stats st
+    cdef Heap* h
+    cdef uint64_t cached = 0
+    memset(&st, 0, sizeof(st))
+    now[0] = now[1] = now[2] = 0
+    if not allocator_open():
+        return
+    stats_walk(a, &st, NULL)
+    h = heap_first(a)
+    while h != NULL:
+        cached += stats_cached(h)
+        h = h.next
+    lock_take(&a.arena.pages.lock)
+    st.active = (a.arena.pages.used_slices + a.arena.pages.dirty_slices) << RT_SLICE_SHIFT
+    lock_drop(&a.arena.pages.lock)
+    now[0] = st.allocated - cached if st.allocated > cached else 0
+    now[1] = st.active - now[0] if st.active > now[0] else 0
+    now[2] = rt_load_relaxed_u64(&a.giants.bytes)
+
+
+cdef inline cold_void rt_malloc_stats "rt_malloc_stats"() noexcept nogil:
+    if allocator_open():
+        stats_print(allocator())
 
 
 cdef inline uint64_t stats_table(const Allocator* a, const void* table, uint64_t bytes) noexcept nogil:

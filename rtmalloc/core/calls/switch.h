@@ -2,15 +2,17 @@
  * nothing of it is left. Strings are shortened in place: nothing is allocated. */
 #ifndef RT_SWITCH_H
 #define RT_SWITCH_H
+#include <fcntl.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
+#include "base/options.h"
+#include "base/system.h"
 #include "calls/api.h"
 
 static inline int rt_switch_is_off(void) {
-    const char *value = getenv("RTMALLOC");
+    const char *value = rt_environment_get("RTMALLOC");
     return value && strcmp(value, "0") == 0;
 }
 
@@ -43,11 +45,11 @@ static inline int rt_switch_remove(char *list, const char *own) {
  * kernel gives no base address of an interpreter), or exec is forbidden. */
 static inline void rt_switch_obey(char **argv) {
     char path[4096];
-    char *list = getenv("LD_PRELOAD");
+    char *list = rt_environment_get("LD_PRELOAD");
     ssize_t length;
     if (!list || !getauxval(AT_BASE) || !rt_switch_remove(list, rt_file_of(&rt_api_own))) return;
     /* The path, because the process is named after what it executes. */
-    length = readlink("/proc/self/exe", path, sizeof path - 1);
+    length = rt_system(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1);
     if (length > 0) {
         path[length] = 0;
         execve(path, argv, environ);

@@ -11,28 +11,29 @@ from rtmalloc.core.base.atomics cimport (
     rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
+from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
 from rtmalloc.core.base.platform cimport (
-    rt_os_clock_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
+    rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
 )
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, rt_pressure_close, rt_pressure_look, rt_pressure_open
 from rtmalloc.core.giveback.purge cimport purge_is_wanted, purge_work
 from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
 from rtmalloc.core.heaps.heap_pool cimport heap_first
+from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.types cimport RT_PRESSURE_SOURCES, Allocator, Heap
 
 cdef extern from "giveback/background.h" nogil:
     ctypedef void* (*rt_thread_body)(void*) noexcept nogil
     int rt_thread_start(rt_thread_body body, void* argument) noexcept
-    void rt_thread_name(const char* name) noexcept
-    void rt_thread_sleep_ms(uint32_t* word, uint32_t seen, uint64_t ms) noexcept
+    void rt_thread_name(const char* name, size_t length) noexcept
 
 cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
     BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end
+    BACKGROUND_END_MS = 1000   # so long for the kernel to forget it, where a call needs one thread
     BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
     BACKGROUND_NONE = 0        # not started (or in a fork child: gone)
@@ -75,7 +76,7 @@ cdef inline void background_watch(Allocator* a) noexcept nogil:
         if not wanted:
             rt_pressure_close(&a.background.sources[i])
         kinds |= a.background.sources[i].kind
-    if wanted and not kinds and not a.background.opened:
+    if wanted and not a.background.opened:
         kinds = rt_pressure_open(a.background.sources, <uint64_t>a.options.value[RT_OPTION_pressure_stall_ms])
     a.background.opened = wanted
     rt_store_relaxed_u32(&a.background.watched, kinds)
@@ -126,7 +127,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     cdef uint64_t counted = 0   # the clock up to which calm passes are counted
     cdef uint32_t calm = 0
     rt_store_relaxed_u32(&a.background.tid, rt_os_thread_id())
-    rt_thread_name(b"rtmalloc")
+    rt_thread_name(b"rtmalloc", 8)
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
         background_watch(a)
@@ -145,7 +146,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
                 # Others may have run and ended between.
                 rt_store_relaxed_u32(&a.background.tid, rt_os_thread_id())
                 calm = 0
-        rt_thread_sleep_ms(&a.background.state, BACKGROUND_RUNS, next - now)
+        rt_os_futex_wait_ms(&a.background.state, BACKGROUND_RUNS, next - now)
     # A fork has asked.
     rt_store_relaxed_u32(&a.background.watched, 0)
     rt_store_u32(&a.background.state, BACKGROUND_NONE)
@@ -168,14 +169,38 @@ cdef inline bint background_stop(Allocator* a) noexcept nogil:
     return True
 
 
+cdef inline cold_void background_end "rt_background_end"() noexcept nogil:
+    # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
+    # may start another one afterwards, if the options still want it.
+    cdef Allocator* a = allocator()
+    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_END_MS
+    cdef uint32_t tid
+    background_stop(a)
+    tid = rt_load_relaxed_u32(&a.background.tid)
+    while tid and not rt_os_thread_is_gone(tid) and rt_os_clock_ms() < patience:
+        rt_os_yield()
+
+
+cdef inline void background_leave(Allocator* a) noexcept nogil:
+    # A thread of the program's has ended. Was it the last one that had a heap, the background thread follows at once: the
+    # process ends with its last thread.
+    cdef uint32_t seen = BACKGROUND_RUNS
+    cdef bint last
+    if rt_load_relaxed_u32(&a.background.state) != BACKGROUND_RUNS:
+        return
+    lock_take(&a.heaps_lock)
+    last = a.threads_started == a.threads_ended
+    lock_drop(&a.heaps_lock)
+    if last and rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+        rt_os_futex_wake(&a.background.state, 1)
+
+
 cdef inline void background_forget(Allocator* a) noexcept nogil:
-    # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here.
-    cdef int i
+    # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
+    # parent's descriptors when it opens its own.
     a.background.state = BACKGROUND_NONE
     a.background.watched = 0
     a.background.opened = False
-    for i in range(RT_PRESSURE_SOURCES):
-        rt_pressure_close(&a.background.sources[i])
 
 
 cdef inline cold_void background_start(Allocator* a) noexcept nogil:
@@ -183,6 +208,7 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
     if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
         return
     rt_store_relaxed_u32(&a.background.tid, 0)
+    rt_mark_open()
     if rt_thread_start(background_body, a) != 0:
         rt_store_relaxed_u32(&a.background.state, BACKGROUND_FAILED)
 

@@ -7,7 +7,7 @@ from rtmalloc.core.base.atomics cimport (
     rt_store_release_pointer,
 )
 from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.base.lock cimport lock_drop, lock_take
+from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_mark_open
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.heaps.beat cimport BEAT_MOST, beat_begin
 from rtmalloc.core.heaps.bin cimport bins_open
@@ -53,6 +53,9 @@ cdef inline Heap* heap_first(Allocator* a) noexcept nogil:
 cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
     # A clean heap; NULL when there is none left.
     cdef Heap* h
+    if rt_load_relaxed_u32(&a.heap_count):
+        # A second thread, or the first one's successor: from now on a copy of the process may find locks taken.
+        rt_mark_open()
     lock_take(&a.heaps_lock)
     h = a.pool
     if h != NULL:

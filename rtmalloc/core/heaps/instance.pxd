@@ -8,10 +8,12 @@ from rtmalloc.core.base._options cimport (
 from rtmalloc.core.base.atomics cimport rt_load_acquire_u32, rt_store_release_u32
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, cold_int, cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
-from rtmalloc.core.base.options cimport PATH_BYTES, getenv, options_preset, options_read, rt_environment_is_ready
+from rtmalloc.core.base.options cimport (
+    PATH_BYTES, options_preset, options_read, rt_environment_get, rt_environment_is_ready,
+)
 from rtmalloc.core.base.table_file cimport table_load, table_seal
 from rtmalloc.core.heaps.tls cimport (
-    RT_ALLOCATOR_BYTES, RT_BINS_OFFSET, RT_BIN_COUNT, rt_allocator_storage, rt_exit_key_open, rt_fork_register,
+    RT_ALLOCATOR_BYTES, RT_BINS_OFFSET, RT_BIN_COUNT, rt_allocator_storage, rt_fork_register,
 )
 from rtmalloc.core.pages.reservation cimport reservation_open
 from rtmalloc.core.pages.tables cimport tables_open_run
@@ -33,7 +35,7 @@ cdef inline cold_void allocator_read_environment(Allocator* a) noexcept nogil:
     config[0] = 0
     options_preset(&a.options)
     if rt_environment_is_ready():
-        text = getenv(b"RTMALLOC_OPTIONS")
+        text = rt_environment_get(b"RTMALLOC_OPTIONS")
         if text != NULL:
             options_read(&a.options, text, config)
     if profile_file_open():
@@ -59,8 +61,6 @@ cdef inline cold_int allocator_open_parts(Allocator* a) noexcept nogil:
         return 0
     if a.options.value[RT_OPTION_profile]:
         profile_start(a, <uint32_t>a.options.value[RT_OPTION_profile_every])
-    if rt_exit_key_open() != 0:
-        return 0
     percpu_enable()
     return 1
 

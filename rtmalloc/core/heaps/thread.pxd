@@ -43,9 +43,3 @@ cdef inline cold_pointer thread_heap_open() noexcept nogil:
         heap_recycle(allocator(), h)
         return NULL
     return h
-
-
-cdef inline void thread_exit "rt_thread_exit"(void* heap) noexcept nogil:
-    # The pthread key's destructor. Destructors that run after it may still allocate and free, without a heap.
-    rt_tls_set(&rt_heap_late)
-    heap_recycle(allocator(), <Heap*>heap)

@@ -32,7 +32,7 @@ static __thread void *rt_tls_heap __attribute__((tls_model("initial-exec"))) = &
 /* Defined in calls/fork.pxd, above the layer that opens the allocator: whatever opens it first, even a malloc before our
  * own constructor (libstdc++ does that), must register the fork handlers. */
 static void rt_fork_register(void);
-/* Defined in thread.pxd: a thread ends. */
+/* Defined in calls/thread_end.pxd: a thread ends, and perhaps the background thread with it. */
 static void rt_thread_exit(void *heap);
 
 static inline void *rt_tls_get(void) { return rt_tls_heap; }
@@ -52,8 +52,19 @@ static inline void rt_tls_set(void *heap) {
 #endif
 }
 
-/* pthread keys run their destructors when a thread ends. */
-static pthread_key_t rt_exit_key;
-static inline int rt_exit_key_open(void) { return pthread_key_create(&rt_exit_key, rt_thread_exit); }
-static inline int rt_exit_key_set(void *value) { return pthread_setspecific(rt_exit_key, value); }
+/* pthread keys run their destructors when a thread ends. The key is made when the first heap wants it, holding nothing: whoever
+ * stands before pthread_key_create may allocate. */
+static uint32_t rt_exit_key; /* 1 + the key, 0 = none yet */
+static inline int rt_exit_key_set(void *value) {
+    uint32_t known = __atomic_load_n(&rt_exit_key, __ATOMIC_ACQUIRE);
+    pthread_key_t key;
+    if (!known) {
+        if (pthread_key_create(&key, rt_thread_exit)) return -1;
+        if (__atomic_compare_exchange_n(&rt_exit_key, &known, key + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            known = key + 1;
+        else
+            pthread_key_delete(key);
+    }
+    return pthread_setspecific(known - 1, value);
+}
 #endif

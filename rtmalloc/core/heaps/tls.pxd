@@ -15,5 +15,4 @@ cdef extern from "heaps/tls.h" nogil:
     void* rt_tls_get() noexcept
     void rt_tls_set(void* heap) noexcept
     bint rt_tls_is_active() noexcept
-    int rt_exit_key_open() noexcept
     int rt_exit_key_set(void* value) noexcept

@@ -5,7 +5,7 @@ from libc.string cimport memset, strlen
 
 from rtmalloc.core.base.attributes cimport cold_int, cold_void
 from rtmalloc.core.base.complain cimport complain
-from rtmalloc.core.base.options cimport PATH_BYTES, getenv, path_copy, rt_environment_is_ready
+from rtmalloc.core.base.options cimport PATH_BYTES, path_copy, rt_environment_get, rt_environment_is_ready
 from rtmalloc.core.base.platform cimport (
     rt_os_append, rt_os_close, rt_os_new_file, rt_os_process_id, rt_os_read_file, rt_os_wall_ms,
 )
@@ -36,7 +36,7 @@ cdef inline cold_int profile_file_open() noexcept nogil:
     cdef const char* name
     if not rt_environment_is_ready():
         return 0
-    name = getenv(b"RTMALLOC_PROFILE")
+    name = rt_environment_get(b"RTMALLOC_PROFILE")
     if name == NULL or name[0] == 0:
         return 0
     if not path_copy(rt_profile_directory, name, strlen(name)):
