@@ -1,5 +1,6 @@
-/* Who is forking. From fork_prepare to fork_parent or fork_child the forking thread owns every lock; handlers of other
- * libraries that run in between may allocate, and must not wait for themselves. */
+/* Which thread is forking.
+ * From fork_prepare to fork_parent or fork_child the forking thread owns every lock; handlers of other libraries
+ * that run in between may allocate, and must not wait for themselves. */
 #ifndef RT_LOCK_H
 #define RT_LOCK_H
 #include <stdint.h>

@@ -1,5 +1,6 @@
-/* All that the allocator asks of the operating system. Nothing above this layer makes a system call, and nothing in it
- * calls malloc. Linux; the only architecture-specific line is the spin hint. */
+/* All that the allocator asks of the operating system, which is Linux.
+ * Nothing above this layer makes a system call, and nothing in it calls malloc. The only architecture-specific line
+ * is the spin hint. */
 #ifndef RT_PLATFORM_H
 #define RT_PLATFORM_H
 #ifndef _GNU_SOURCE

@@ -1,4 +1,5 @@
-# How the page heap grows: segments are opened in groups, given up where address space is scarce, and opened again.
+# How the page heap grows: segments are opened in groups, given up, and opened again.
+# They are given up where address space is scarce.
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_store_relaxed_u32
