@@ -1,6 +1,6 @@
 /* All that the allocator asks of the operating system, which is Linux.
- * Nothing above this layer makes a system call, and nothing in it calls malloc. The only architecture-specific line
- * is the spin hint. */
+ * Above this layer only giveback/background.h and calls/switch.h make system calls. Nothing here calls malloc. The only
+ * architecture-specific line is the spin hint. */
 #ifndef RT_PLATFORM_H
 #define RT_PLATFORM_H
 #ifndef _GNU_SOURCE
