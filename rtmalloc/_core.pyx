@@ -13,7 +13,7 @@ from rtmalloc.core.base._numbers cimport (
 )
 from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_OPTION_python, RT_OPTION_stats_at_exit, RT_PRESET_COUNT
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, constructor_void, destructor_void
-from rtmalloc.core.base.config cimport RT_SLICE_BYTES
+from rtmalloc.core.base.config cimport RT_CHECK, RT_SLICE_BYTES
 from rtmalloc.core.base.size_class cimport RT_MAX_SMALL
 from rtmalloc.core.base.table_file cimport RT_TABLE_WORDS, table_problem
 from rtmalloc.core.base.options cimport rt_option_presets, rt_option_specs
@@ -21,6 +21,7 @@ from rtmalloc.core.calls.aligned cimport *
 from rtmalloc.core.calls.api cimport api_table, rt_api, rt_api_own, rt_api_preloaded, rt_file_of
 from rtmalloc.core.calls.block cimport *
 from rtmalloc.core.calls.calloc cimport *
+from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it by its C name
 from rtmalloc.core.calls.front cimport *
 from rtmalloc.core.calls.hooks cimport (
@@ -91,6 +92,8 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
 cdef destructor_void library_unload() noexcept nogil:
     # Nothing is torn down: frees arrive until the very end.
     if allocator().ready:
+        if RT_CHECK:
+            check_shared(allocator())
         if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
         profile_write(allocator())

@@ -2,7 +2,7 @@
 #
 # A comment behind a struct's name gives its guard. A field with a guard of its own says so. "atomic" means that any thread
 # may change the field at any time, by the steps of base/atomics.pxd. The equations are checked by the functions called
-# *_is_valid where the library is built with RT_CHECK.
+# check_* where the library is built with RT_CHECK=1 (calls/check.pxd).
 #
 # Locks nest in this order, outermost first:
 #     opening > purge > heaps > turn > shelf (a second one is only tried) > profile > transfer > pages > pressure

@@ -29,6 +29,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "profile": ("profile.c",),
     "limits": ("limits.c", "support.c"),
     "budget": ("budget.c", "support.c"),
+    "checked": ("checked.c", "support.c"),
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
@@ -92,6 +93,9 @@ ASAN = Flavour(
 )
 # Threads lose their CPU between the steps of the protocol (RT_STORM in rtmalloc/core/atomics.h).
 STORM = Flavour("storm", core=True, sanitize=("-DRT_STORM",))
+# The equations of types.pxd are looked at while the program runs (rtmalloc/core/calls/check.pxd).
+CHECK = Flavour("check", core=True, sanitize=("-DRT_CHECK=1",))
+CHECK_STORM = Flavour("check-storm", core=True, sanitize=("-DRT_CHECK=1", "-DRT_STORM"))
 # What was given back to the kernel is inaccessible until it is handed out again (RT_GUARD in rtmalloc/core/platform.h).
 GUARD = Flavour("guard", core=True, sanitize=("-DRT_GUARD",))
 GUARD_STORM = Flavour("guard-storm", core=True, sanitize=("-DRT_GUARD", "-DRT_STORM"))

@@ -28,7 +28,7 @@ OTHER_NAMES = {
     "heaps/thread": ("heap",),
     "profile/profile_file": ("path",),
 }
-"""What the functions of a file are about, where that is not what the file is called. Calls of the program begin with rt_."""
+"""What the functions of a file are about, where its name does not tell. Calls of the program begin with rt_."""
 
 
 def module_of(file: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .building import ASAN, LINKED, PLAIN, STORM, TSAN, Flavour, driver, environment_of, run
+from .building import ASAN, CHECK, CHECK_STORM, LINKED, PLAIN, STORM, TSAN, Flavour, driver, environment_of, run
 
 # mode, threads, operations: together about ten seconds for each flavour on two idle cores.
 PLAIN_RUNS = [
@@ -95,6 +95,12 @@ def test_tsan(mode: str, threads: int, operations: int) -> None:
 def test_storm(mode: str, threads: int, operations: int) -> None:
     # Plain code, but threads yield between the protocol's steps.
     stress(STORM, mode, threads, operations)
+
+
+@pytest.mark.parametrize(("mode", "threads", "operations"), SANITIZED_RUNS, ids=run_name)
+def test_checked(mode: str, threads: int, operations: int) -> None:
+    stress(CHECK, mode, threads, operations, seed=5, options="epoch_ms=1")
+    stress(CHECK_STORM, mode, threads, operations // 2 or 1, seed=6, options="slots=3,epoch_ms=2")
 
 
 @pytest.mark.parametrize("options", OPTION_SETS)

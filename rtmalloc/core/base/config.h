@@ -15,7 +15,7 @@ enum { RT_LOOKUP_TAG, RT_LOOKUP_HEADER, RT_LOOKUP_FLAT, RT_LOOKUP_RADIX };
 #ifndef RT_STATE_TEST
 #define RT_STATE_TEST 0
 #endif
-/* 1: the equations of types.pxd and the rules of the locks are checked while the program runs (check/). */
+/* 1: the equations of types.pxd and the rules of the locks are checked while the program runs (calls/check.pxd). */
 #ifndef RT_CHECK
 #define RT_CHECK 0
 #endif

@@ -11,9 +11,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from rtmalloc.core.alternatives.cpu_heap cimport cpu_heap_here
 from rtmalloc.core.alternatives.percpu cimport CACHES_CPU, RT_PERCPU_BUILT, percpu_mode, percpu_serves
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u64
+from rtmalloc.core.base.config cimport RT_CHECK
 from rtmalloc.core.base.lock cimport lock_drop, lock_renew, lock_take, rt_fork_begin, rt_fork_end
 from rtmalloc.core.base.platform cimport rt_os_thread_id
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
+from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.giveback.background cimport background_forget, background_stop
 from rtmalloc.core.heaps.bin cimport bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
@@ -79,6 +81,8 @@ cdef inline void fork_prepare() noexcept nogil:
     if background_stop(a) and h != NULL and h.beat > FORK_BEAT:
         # It starts anew soon after the fork, not at once: what counts threads then shall not find it.
         h.beat = FORK_BEAT
+    if RT_CHECK:
+        check_shared(a)
     fork_locks(a, FORK_TAKE)
     if RT_PERCPU_BUILT:
         rt_note_threads()
@@ -177,6 +181,8 @@ cdef inline void fork_child() noexcept nogil:
         if fork_is_orphan(mine, h):
             fork_recycle_heap(a, h)
         h = h.next
+    if RT_CHECK:
+        check_shared(a)
 
 
 cdef inline void fork_register "rt_fork_register"() noexcept nogil:

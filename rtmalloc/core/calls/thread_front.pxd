@@ -8,7 +8,9 @@ from libc.stdint cimport uint32_t
 from cython cimport unlikely
 
 from rtmalloc.core.base.attributes cimport inlined_pointer, inlined_void
+from rtmalloc.core.base.config cimport RT_CHECK
 from rtmalloc.core.base.size_class cimport class_bin_offset
+from rtmalloc.core.calls.check cimport check_free
 from rtmalloc.core.calls.free_slow cimport free_beat, free_full, free_other
 from rtmalloc.core.calls.malloc_slow cimport malloc_slow
 from rtmalloc.core.heaps.bin cimport rt_bin_limit, rt_bin_lower, rt_bin_raise, rt_bin_top
@@ -36,6 +38,8 @@ cdef inline inlined_void thread_front_free(uint32_t tag, void* p) noexcept nogil
     if unlikely(at >= BIN_END):
         free_other(p)
         return
+    if RT_CHECK:
+        check_free(h, at, p)
     top = rt_bin_top(h, at)
     if unlikely(top == rt_bin_limit(h, at)):
         free_full(p, at)

@@ -8,7 +8,9 @@ from rtmalloc.core.alternatives.cpu_heap cimport cpu_heaps_reclaim_idle
 from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BUILT
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.base.attributes cimport slow_void
+from rtmalloc.core.base.config cimport RT_CHECK
 from rtmalloc.core.base.platform cimport rt_os_clock_ms
+from rtmalloc.core.calls.check cimport check_heap, check_shared
 from rtmalloc.core.giveback.background cimport background_tick
 from rtmalloc.core.giveback.purge cimport purge_tick
 from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
@@ -27,6 +29,8 @@ cdef inline bint tick_heap(Heap* h, uint64_t now) noexcept nogil:
     # What a tick does for its heap. Whether the heap's epoch was due: then what is shared is looked at, too.
     cdef Allocator* a = h.allocator
     cdef int32_t length = h.beat_length
+    if RT_CHECK and h.cpu == 0:
+        check_heap(h)
     if now == h.ticked_at:
         length = length * 2 if length < BEAT_MOST else length
     elif length > BEAT_LEAST:
@@ -51,6 +55,8 @@ cdef inline bint tick_heap(Heap* h, uint64_t now) noexcept nogil:
 cdef inline void tick_shared(Allocator* a, uint64_t now, bint epoch) noexcept nogil:
     # What a tick does for all, holding nothing: it makes system calls, and may start a thread, which allocates.
     if epoch and shared_epoch(a, now):
+        if RT_CHECK:
+            check_shared(a)
         heap_reclaim_lost(a, thread_heap())
         if RT_PERCPU_BUILT:
             cpu_heaps_reclaim_idle(a, now)

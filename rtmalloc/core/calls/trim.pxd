@@ -1,6 +1,8 @@
 # The calls that give memory back, and the sized frees.
 from rtmalloc.core.alternatives.cpu_heap cimport cpu_heaps_flush
 from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BUILT
+from rtmalloc.core.base.config cimport RT_CHECK
+from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.front cimport rt_free
 from rtmalloc.core.calls.malloc_slow cimport malloc_flush_all
 from rtmalloc.core.giveback.purge cimport purge_everything
@@ -29,6 +31,8 @@ cdef inline int rt_trim "rt_trim"(size_t pad) noexcept nogil:
     if RT_PERCPU_BUILT:
         cpu_heaps_flush(a)
     transfer_drain(&a.transfer, &a.arena.pages, True)
+    if RT_CHECK:
+        check_shared(a)
     return purge_everything(a)
 
 

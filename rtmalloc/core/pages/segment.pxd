@@ -23,8 +23,8 @@ cdef enum:
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:
-    # The relations above, for debug builds and the tests.
-    return (s.old & s.free & ~s.dirty) == 0 and (s.muzzy & ~(s.free & s.dirty)) == 0
+    # The relations above, for the checked build and the tests.
+    return (s.old & s.free & ~s.dirty) == 0 and (s.muzzy & ~(s.free & s.dirty)) == 0 and (s.purged & ~s.free) == 0
 
 
 cdef inline void segment_take(Segment* s, uint64_t mask) noexcept nogil:
