@@ -41,3 +41,15 @@ def sentences(text: str) -> list[str]:
 def words(sentence: str) -> int:
     """How many words a sentence has."""
     return len([word for word in sentence.split() if re.search(r"\w", word)])
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a page outside of code and tables."""
+    return [line for line in _FENCE.sub("\n", text).split("\n") if not line.startswith(("|", "    ", "<"))]
+
+
+def anchors(text: str) -> set[str]:
+    """What a link can name behind ``#``: the headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ +(.*)$", _FENCE.sub("\n", text), re.MULTILINE)
+    plain = [_LINK.sub(r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
