@@ -1,4 +1,4 @@
-"""The checked build (RT_CHECK): it is silent where all is well (test_stress runs it), and tells what the default cannot."""
+"""The checked build (RT_CHECK): silent where all is well (test_stress runs it), it tells what the default cannot."""
 
 from __future__ import annotations
 
