@@ -28,6 +28,7 @@ from rtmalloc.core.calls.hooks cimport (
     DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
 )
+from rtmalloc.core.calls.marks cimport *
 from rtmalloc.core.calls.realloc cimport *
 from rtmalloc.core.calls.stats cimport stats_print
 from rtmalloc.core.calls.trim cimport *

@@ -5,7 +5,7 @@
 # check_* where the library is built with RT_CHECK=1 (calls/check.pxd).
 #
 # Locks nest in this order, outermost first:
-#     opening > purge > heaps > turn > shelf (a second one is only tried) > profile > transfer > pages > pressure
+#     opening > purge > heaps > turn > shelf (a second is only tried) > profile > transfer > pages > tables > pressure
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.base._numbers cimport HeapCounters
@@ -61,24 +61,26 @@ cdef struct Segment:
     uint64_t purged            # 1 = given back and not taken since: taking it was then a purge too early
     uint32_t level_free        # run_level(free), as the page heap's summaries have it
     uint32_t level_dirty       # run_level(free & dirty)
-    uint32_t mapped            # (read relaxed without the lock) SEGMENT_NOTHING, _ACCESSIBLE or _OPENING
+    uint32_t mapped            # (read relaxed without the lock) SEGMENT_*
     uint32_t huge              # 1 = it may hold huge pages (atomic: set when it is opened, cleared by the first purge)
+    uint32_t marked            # 1 = the program has told the kernel something about memory in it (atomic)
 
-# Open segments [first, first + count) or give them up (SEGMENTS_*); 0 on success.
+# What is to be done with segments (SEGMENTS_*), or runs of slices (option segments=0); RT_OS_MAPPED, or why it cannot be.
 ctypedef int (*segments_hook)(void* context, uint32_t first, uint32_t count, int how) noexcept nogil
-# The same for slices [slice, slice + count): where each run has a mapping of its own (option segments=0).
 ctypedef int (*runs_hook)(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil
 
 cdef struct PageHeap:
     # Runs of slices. Its own lock.
-    #     used_slices + free slices of opened segments (+ slices of segments that could not be mapped) = opened * 64
+    #     used_slices + free slices + slices of segments without memory = opened * 64        opened <= described <= limit
     #     dirty_slices = ones in free & dirty of all segments        peak_slices >= used_slices + dirty_slices
     Lock lock
     uint32_t opened            # segments [0, opened) have been in use (read relaxed without the lock)
+    uint32_t described         # segments [0, described) have their table entries (read relaxed without the lock)
     uint32_t limit             # segments that the arena has
-    bint on_demand             # address space is scarce: idle segments are given up
+    uint32_t nothing           # opened segments that have been given up, ...
+    uint32_t nothing_from      # ... none of them below this one
     char* base                 # address of slice 0
-    segments_hook hook         # called without the lock; NULL when all memory is accessible already
+    segments_hook hook         # called without the lock; NULL when all memory is there already
     void* hook_context
     runs_hook run_hook         # NULL, or called without the lock for each run that is taken or given back
     Segment* segments          # [limit]
@@ -88,7 +90,7 @@ cdef struct PageHeap:
     uint64_t used_slices       # taken and not given back, those in the hands of the purger included
     uint64_t dirty_slices      # free and dirty
     uint64_t peak_slices       # the most of used and dirty ones together, unless purge_for_peak has lowered it
-    uint64_t unmapped          # idle segments given up
+    uint64_t unmapped          # times that an idle segment was given up
     uint64_t wanted_back       # slices taken after they had been purged
 
 cdef struct Rise:
@@ -136,7 +138,7 @@ cdef struct Span:
     uint64_t padding_b
 
 cdef struct Arena:
-    # The reserved range and its tables. Written while the allocator is opened, but for slice_count and huge_pages.
+    # The arena's range and its tables. Written while the allocator is opened, but for slice_count and huge_pages.
     # -- the line that every free reads
     char* base                 # address of slice 0, a multiple of a group of segments
     uint64_t slice_count       # slices whose tables are open, 0 before start-up (atomic, only rises)
@@ -147,9 +149,8 @@ cdef struct Arena:
     uint64_t slice_limit       # slices that the range has
     Span* spans                # [slice_limit]
     uint64_t* bits             # [slice_limit * RT_SLICE_WORDS], a span's begin at its first slice
-    bint on_demand             # address space is scarce: segments are mapped one by one
     size_t page_bytes          # of the kernel
-    size_t metadata_bytes      # reserved for the tables; resident only where touched
+    Lock tables_lock           # held while further table entries are mapped
     const Options* options     # NULL while the arena is opened
     HugePages huge_pages
     PageHeap pages

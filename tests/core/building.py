@@ -33,6 +33,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
+    "kernel": ("kernel.c", "support.c"),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

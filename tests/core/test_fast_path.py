@@ -16,7 +16,7 @@ from .building import PRELOAD, run
 # CPython's hooks are the same paths with one argument more, which comes first.
 BUDGET = {"malloc": 14, "free": 20, "hooks_obj_malloc": 15, "hooks_obj_free": 21}
 
-# Documented in rtmalloc/core/preload.map: the malloc family, and the Python face's way in.
+# Documented in rtmalloc/core/preload.map: the malloc family, what is told of blocks, and the Python face's way in.
 EXPORTS = {
     "malloc",
     "free",
@@ -33,6 +33,10 @@ EXPORTS = {
     "cfree",
     "free_sized",
     "free_aligned_sized",
+    "madvise",
+    "mprotect",
+    "mlock",
+    "mlock2",
     "rtmalloc_api",
     "rtmalloc_emergency_flush",
 }

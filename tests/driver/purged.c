@@ -68,7 +68,9 @@ static void mode_touch(const char *what) {
     char *p;
     int i;
     if (strcmp(what, "large") == 0) {
-        p = A(malloc)(1 << 20);
+        /* Its neighbour keeps their group of segments from being unmapped. */
+        p = A(malloc)(300000);
+        many[0] = A(malloc)(300000);
         A(free)(p);
     } else {
         /* One object in a hundred stays: the page in between goes back while its span is in use. */

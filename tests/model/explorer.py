@@ -1,17 +1,18 @@
 """Breadth-first search through every state that a system of threads can reach.
 
-A state is a `bytes` object. A system names its initial state, the states that one atomic step of any thread leads to,
-and what must hold once every thread has finished. The search is exhaustive: what it does not find does not exist in
-that scenario. It is breadth-first: the trace that it gives of a violation is a shortest one.
+A state is anything that can be hashed. A system names its initial state, the states that one atomic step of any thread
+leads to, and what must hold once every thread has finished. The search is exhaustive: what it does not find does not
+exist in that scenario. It is breadth-first: the trace that it gives of a violation is a shortest one.
 """
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 STATE_LIMIT = 5_000_000  # about 1.5 GB: a scenario that is larger should fail, not eat the machine
 
@@ -27,19 +28,19 @@ class Violation(Exception):
 class System(Protocol):
     """What the search needs to know of a system of threads."""
 
-    def initial(self) -> bytes:
+    def initial(self) -> Any:
         """The state before the first step."""
 
-    def steps(self, state: bytes) -> Iterator[bytes]:
+    def steps(self, state: Any) -> Iterator[Any]:
         """Yield the state after each step that a thread can take; raise Violation where one breaks a property."""
 
     def label(self) -> str:
         """Name the step that `steps` yielded, or tried, last."""
 
-    def finished(self, state: bytes) -> bool:
+    def finished(self, state: Any) -> bool:
         """Tell whether every thread has come to the end of its script."""
 
-    def check_end(self, state: bytes) -> None:
+    def check_end(self, state: Any) -> None:
         """Raise Violation if a state in which every thread has finished is not as it must be."""
 
 
@@ -82,7 +83,20 @@ def explore(system: System, state_limit: int = STATE_LIMIT) -> Explored | Found:
     Raises:
         RuntimeError: the limit was reached; nothing is known then.
     """
-    first = system.initial()
+    collects = gc.isenabled()
+    gc.disable()  # there are no cycles, and to look for them among millions of states takes most of the time
+    try:
+        return _explore(system, state_limit)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _explore(system: System, state_limit: int) -> Explored | Found:
+    try:
+        first = system.initial()
+    except Violation as violation:
+        return Found(violation.kind, str(violation), ("the beginning",), 0)
     number_of = {first: 0}
     states = [first]  # in the order of the search: by distance from the first
     came_from = array("l", [-1])
@@ -140,7 +154,7 @@ def _first_without_end(successors: array[int], successors_end: array[int], ends:
 
 
 def _found(
-    system: System, states: list[bytes], came_from: array[int], number: int, violation: Violation, last: str
+    system: System, states: list[Any], came_from: array[int], number: int, violation: Violation, last: str
 ) -> Found:
     path = [number]
     while came_from[path[-1]] >= 0:

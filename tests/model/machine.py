@@ -1,147 +1,104 @@
-"""The machine that the protocol's steps run on: threads with scripts, memory, choices, and the properties.
-
-A step is a method that does one access to shared memory, and then what its thread does alone until the next
-one. It changes `self.s`, a copy of the state, for the thread whose record begins at `self.t`, and returns
-BLOCKED when it cannot be taken now.
-"""
+"""The machine: threads as automata, a memory, and what each access does to both; the properties of every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+from .accesses import LOCAL, Access, Do
+from .automaton import Automaton
 from .explorer import Violation
-from .program import Pc, Then
-from .state import (
-    AFTER,
-    BITS,
-    CLASSES,
-    CLOSED,
-    CURSOR,
-    EMPTY,
-    FIRST,
-    FORMED,
-    FREE_TAG,
-    HEAP,
-    HELD,
-    LINK,
-    LIVE,
-    NO_HEAP,
-    NOBODY,
-    NOTIFIED,
-    PC,
-    POSITION,
-    REGISTERS,
-    REST,
-    SHAPE,
-    SHAPES,
-    SLICE_SIZE,
-    SPAN,
-    STATE,
-    STORE_SLOTS,
-    STORES,
-    TAG,
-    THREAD_SIZE,
-    TRUE_SHAPE,
-    WORD,
-    WORDS,
-    Do,
-    Rules,
-    Scenario,
-    SpanState,
-    tag_of,
-    tag_owner,
-)
+from .layout import SHAPES, Layout, Scenario, State, World, shelf_of
+from .memory import GLANCE, SequentialMemory
+from .orders import Order
+from .views import ViewMemory
 
-BLOCKED = False
+BLOCKED = -1
+MEMORIES = {World.SEQUENTIAL: SequentialMemory, World.VIEWS: ViewMemory}
+Whole = tuple[bytes, Any]
+
+
+def last_taking(script: tuple[tuple[str, int], ...]) -> int:
+    """The position of the last action that makes objects live, or -1."""
+    return max((n for n, (action, _) in enumerate(script) if action.startswith("refill")), default=-1)
 
 
 class Machine:
-    """Threads, memory and properties; the steps are in the classes derived from it."""
+    """All interleavings of the threads of one scenario, whatever their programs are (explorer.System)."""
 
-    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+    def __init__(
+        self, scenario: Scenario, programs: Callable[[int], Automaton], orders: Mapping[str, Order], layout: Layout
+    ) -> None:
+        """The scenario's threads, number n with the automaton that `programs(n)` makes."""
         self.scenario = scenario
-        self.rules = rules
-        self.heaps = range(1, 1 + max((th.heap for th in scenario.threads if th.heap != NO_HEAP), default=0))
-        self.slices = sum(span.shape.slices for span in scenario.spans)
-        self.heap_locks = CLASSES - 1  # heap ids begin with 1
-        self.mailboxes = self.heap_locks + len(self.heaps)
-        slices_at = CLASSES + 2 * len(self.heaps)
-        self.slice_at = [slices_at + SLICE_SIZE * n for n in range(self.slices)]
-        self.thread_size = THREAD_SIZE + (1 + 2 * STORE_SLOTS if scenario.store_buffer else 0)
-        threads_at = slices_at + SLICE_SIZE * self.slices
-        self.thread_at = [threads_at + self.thread_size * n for n in range(len(scenario.threads))]
-        self.interchangeable = self._interchangeable()
-        # A thread can make objects live until it is past its last action that takes some.
-        self.last_taking = [
-            max((n for n, (do, _) in enumerate(thread.script) if do in (Do.REFILL, Do.FORM)), default=-1)
-            for thread in scenario.threads
-        ]
-        self.step_of: list[Callable[[], bool | None]] = [getattr(self, pc.name.lower()) for pc in Pc]
-        self.then_of: list[Callable[[], None]] = [getattr(self, "then_" + then.name.lower()) for then in Then]
-        self.start_of: list[Callable[[int], None]] = [getattr(self, "start_" + do.name.lower()) for do in Do]
+        self.orders = orders
+        self.at = layout
+        self.threads = range(len(scenario.threads))
+        first = {thread: scenario.threads.index(scenario.threads[thread]) for thread in self.threads}
+        self.automata = [programs(thread) if first[thread] == thread else None for thread in self.threads]
+        self.automaton = [self.automata[first[thread]] or programs(thread) for thread in self.threads]
+        groups = [[thread for thread in self.threads if first[thread] == leader] for leader in self.threads]
+        self.interchangeable = [group for group in groups if len(group) > 1]
+        self.memory = MEMORIES[scenario.world](scenario, layout, orders)
+        self.memory.one_of = self._one_of
+        self.execute: list[Callable[[Access], Any]] = [getattr(self, "_" + do.name.lower()) for do in Do]
         # the step at hand
-        self.s = bytearray()
-        self.t = 0
-        self.thread = scenario.threads[0]
-        self.me = NO_HEAP
-        self.pc = -1  # -1: not a step, but a store that becomes visible
-        self.path: list[int] = []  # the choices of this step ...
+        self.core = bytearray()
+        self.thread = 0
+        self.done: list[tuple[Access, Any]] = []  # what it did, for a trace
+        self.path: list[int] = []  # its choices ...
         self.arity: list[int] = []  # ... out of how many each
         self.chosen = 0
 
-    def _interchangeable(self) -> list[list[int]]:
-        groups: dict[tuple[tuple[Do, int], ...], list[int]] = {}
-        for thread, at in zip(self.scenario.threads, self.thread_at, strict=True):
-            if thread.heap == NO_HEAP:
-                groups.setdefault(thread.script, []).append(at)
-        return [group for group in groups.values() if len(group) > 1]
+    # ---- what the explorer asks for ------------------------------------------------------------------------
 
-    # ---- what the explorer asks for (explorer.System) ------------------------------------------------------
-
-    def initial(self) -> bytes:
-        """All spans of the scenario formed, every heap open unless its only thread is to take it over."""
-        threads = list(zip(self.scenario.threads, self.thread_at, strict=True))
-        self.s = s = bytearray(self.thread_at[-1] + self.thread_size)
-        for heap in self.heaps:
-            open_now = any(th.heap == heap and th.script[0][0] != Do.REOPEN for th in self.scenario.threads)
-            s[self.mailboxes + heap] = EMPTY if open_now else CLOSED
+    def initial(self) -> Whole:
+        """The spans of the scenario are there; every thread is at its beginning."""
+        at = self.at
+        self.core = core = bytearray(at.size)
+        core[at.takers] = sum(last_taking(thread.script) >= 0 for thread in self.scenario.threads)
         number = 0
         for span in self.scenario.spans:
-            p = self.slice_at[number]
+            shelf = shelf_of(span.slot, span.shape.size_class)
             for inside in range(number, number + span.shape.slices):
-                s[self.slice_at[inside] + TAG] = tag_of(span.owner, span.shape.size_class)
-                s[self.slice_at[inside] + FIRST] = number
-            s[p + STATE], s[p + CURSOR], s[p + FORMED] = span.state, span.cursor, 1
-            s[p + SHAPE] = s[p + TRUE_SHAPE] = SHAPES.index(span.shape)
-            for word in range(WORDS):
-                s[p + LIVE + word] = span.live[word]
-                s[p + BITS + word] = span.shape.full[word] & ~span.live[word]
+                core[at.tag + inside], core[at.index + inside], core[at.taken + inside] = shelf + 1, number, 1
+            core[at.state + number] = span.state
+            core[at.objects + number] = SHAPES.index(span.shape)
+            core[at.formed + number] = SHAPES.index(span.shape) + 1
+            if span.state == State.CURRENT:
+                core[at.current + shelf] = number + 1
+            elif span.state == State.PARTIAL:
+                core[at.listed + number] = shelf + 1
+                core[at.count + shelf] += 1
+            for word, full in enumerate(span.shape.full):
+                live = span.live[word] if word < len(span.live) else 0
+                core[at.live + at.place(number, word)] = live
+                core[at.bits + at.place(number, word)] = full & ~live
             number += span.shape.slices
-        for thread, t in threads:
-            self.thread, self.t, self.me = thread, t, thread.heap
-            self._start_action()
-        return self._canonical()
+        for inside in range(number, at.slices):
+            core[at.index + inside] = inside
+        state = bytes(core), self.memory.initial(core)
+        for thread in self.threads:
+            self._begin(state, thread)
+            self.chosen = 0
+            self._go_on(0)
+            state = bytes(self.core), self.memory.end()
+        return state
 
-    def steps(self, state: bytes) -> Iterator[bytes]:
+    def steps(self, state: Whole) -> Iterator[Whole]:
         """Every thread's next step, once for each outcome of its choices."""
+        core = state[0]
         path, arity = self.path, self.arity
-        for thread, t in zip(self.scenario.threads, self.thread_at, strict=True):
-            self.thread, self.t, self.me = thread, t, thread.heap
-            if self.scenario.store_buffer and state[self.t + STORES]:
-                self.pc = -1
-                self.s = bytearray(state)
-                self._store_oldest()
-                yield self._canonical()
-            self.pc = state[self.t + PC]
-            if self.pc == Pc.DONE:
+        for thread in self.threads:
+            number = core[2 * thread] << 8 | core[2 * thread + 1]
+            if self.automaton[thread].access[number] is None:
                 continue
-            step = self.step_of[self.pc]
             path.clear()
             arity.clear()
             while True:
-                self.s = bytearray(state)
+                self._begin(state, thread)
                 self.chosen = 0
-                if step() is not BLOCKED:
+                if self._step(number):
                     yield self._canonical()
                 while path and path[-1] + 1 == arity[-1]:
                     path.pop()
@@ -152,230 +109,155 @@ class Machine:
 
     def label(self) -> str:
         """The step and what it led to. Interchangeable threads may change names from step to step."""
-        s = self.s
-        if self.pc < 0:
-            step = "(a store becomes visible)"
-        else:
-            choices = f" choice {self.path}" if self.path else ""
-            step = f"{Pc(self.pc).name.lower()} slice {s[self.t + SPAN]} word {s[self.t + WORD]}{choices}"
+        core, at = self.core, self.at
+        name = self.scenario.threads[self.thread].name
         slices = [
-            f"[{number}: tag {self._tag_name(s[p + TAG])}, {SpanState(s[p + STATE]).name}, "
-            f"bits {s[p + BITS]:02b} {s[p + BITS + 1]:02b}, live {s[p + LIVE]:02b} {s[p + LIVE + 1]:02b}"
-            f"{', notified' if s[p + NOTIFIED] else ''}]"
-            for number, p in enumerate(self.slice_at)
+            f"[{n}: tag {core[at.tag + n]} {State(core[at.state + n]).name} bits "
+            + " ".join(f"{core[at.bits + at.place(n, word)]:b}" for word in range(at.words))
+            + "]"
+            for n in range(at.slices)
         ]
-        heads = {EMPTY: "empty", CLOSED: "closed"}
-        mail = [heads.get(s[self.mailboxes + h], f"slice {s[self.mailboxes + h] - 1}") for h in self.heaps]
-        return f"{self.thread.name}: {step:48} {' '.join(slices)} mail {mail}"
+        shelves = [
+            f"({shelf + 1}:{' locked' if core[at.lock + shelf] else ''} hints {[core[h] for h in at.hints_of(shelf)]})"
+            for shelf in range(at.shelves)
+            if core[at.lock + shelf] or any(core[h] for h in at.hints_of(shelf))
+        ]
+        done = [f"{a.step} {at.names.get(a.cell, '')} {a.value} -> {answer}" for a, answer in self.done]
+        return f"{name}: {'; '.join(done):60} {' '.join(slices + shelves)}"
 
-    @staticmethod
-    def _tag_name(tag: int) -> str:
-        return "free" if tag == FREE_TAG else f"heap {tag_owner(tag)}" if tag_owner(tag) else "nobody"
+    def finished(self, state: Whole) -> bool:
+        """All threads have ended."""
+        core = state[0]
+        return all(
+            self.automaton[thread].access[core[2 * thread] << 8 | core[2 * thread + 1]] is None
+            for thread in self.threads
+        )
 
-    def finished(self, state: bytes) -> bool:
-        """All threads are at the end of their scripts."""
-        return all(state[t + PC] == Pc.DONE for t in self.thread_at)
+    def check_end(self, state: Whole) -> None:
+        """Raise Violation unless the state is as it must be when all threads have ended."""
+        raise NotImplementedError
 
-    # ---- properties ----------------------------------------------------------------------------------------
+    # ---- a step --------------------------------------------------------------------------------------------
 
-    def check_end(self, state: bytes) -> None:
-        """Every thread has finished, every object was returned: all bits are there, and no span is forgotten."""
-        s = state
-        if any(s[: CLASSES + len(self.heaps)]):
-            raise Violation("deadlock", "a lock is still held")
-        idle = [heap for heap in self.heaps if s[self.mailboxes + heap] != CLOSED]
-        mail = self._mail(s)
-        for number, p in enumerate(self.slice_at):
-            hinted = number in mail or self.scenario.lossy
-            if any(s[p + LIVE : p + LIVE + WORDS]) or any(s[p + HELD : p + HELD + WORDS]):
-                raise Violation("bits lost", f"some of slice {number} are with a thread that has ended")
-            if s[p + NOTIFIED] and not hinted:
-                raise Violation("flag stuck", f"slice {number} is notified, but in no heap's mailbox")
-            bits = tuple(s[p + BITS : p + BITS + WORDS])
-            if bits != (SHAPES[s[p + TRUE_SHAPE]].full if s[p + FORMED] else (0, 0)):
-                raise Violation("bits lost", f"slice {number} has {bits}")
-            if s[p + FORMED]:
-                owner = tag_owner(s[p + TAG])
-                if owner == NOBODY or owner not in idle:
-                    raise Violation("stranded", f"span {number} is whole, and nobody will ever look at it")
-                if s[p + STATE] != SpanState.CURRENT and not hinted:
-                    raise Violation("stranded", f"span {number} is whole, and its owner does not know")
+    def _begin(self, state: Whole, thread: int) -> None:
+        self.core, self.thread = bytearray(state[0]), thread
+        self.done = []
+        self.memory.begin(self.core, state[1])
 
-    def check_prompt(self) -> None:
-        """Nothing runs: a span that should be settled is in the mail of a heap that sleeps; ours has been read."""
-        s = self.s
-        mail = self._mail(s)
-        for number, p in enumerate(self.slice_at):
-            if s[p + FORMED] and number not in mail:
-                shape, state = SHAPES[s[p + TRUE_SHAPE]], s[p + STATE]
-                bits = tuple(s[p + BITS : p + BITS + WORDS])
-                useful = any(word.bit_count() >= shape.worth for word in bits)
-                unnoticed = useful and state in (SpanState.FULL, SpanState.UNLISTED)
-                if unnoticed or (bits == shape.full and state != SpanState.CURRENT):
-                    raise Violation("stranded", f"span {number} is {SpanState(state).name} with {bits}")
-        self.then_next_action()
-
-    def _mail(self, s: bytes | bytearray) -> set[int]:
-        return {number for heap in self.heaps for number in self._chain(s, s[self.mailboxes + heap])}
-
-    def _claim(self, p: int, word: int, want: int) -> int:
-        """Take those bits of `want` that are set: HELD until they are given back, or become objects."""
-        s = self.s
-        got = s[p + BITS + word] & want
-        if got & (s[p + LIVE + word] | s[p + HELD + word]):
-            raise Violation("handed out twice", f"bits {got:#b} of word {word}")
-        s[p + BITS + word] ^= got
-        s[p + HELD + word] |= got
-        return got
-
-    def _give(self, p: int, word: int, mask: int) -> int:
-        """OR bits that are HELD into a word; the word as it was before."""
-        s = self.s
-        old = s[p + BITS + word]
-        if old & mask:
-            raise Violation("double free", f"bits {mask:#b} of word {word} are set already")
-        if s[p + HELD + word] & mask != mask:
-            raise Violation("bits lost", f"{mask:#b} of word {word} go to a span that they are not from")
-        s[p + BITS + word] |= mask
-        s[p + HELD + word] ^= mask
-        return old
-
-    # ---- memory --------------------------------------------------------------------------------------------
-
-    def _load(self, address: int) -> int:
-        """An atomic load: a thread sees its own stores at once."""
-        s = self.s
-        if self.scenario.store_buffer:
-            count_at = self.t + STORES
-            for entry in range(count_at + 2 * s[count_at] - 1, count_at, -2):
-                if s[entry] == address:
-                    return s[entry + 1]
-        return s[address]
-
-    def _store(self, address: int, value: int) -> None:
-        """A plain (release) store: others may see it late, but in order."""
-        s, count_at = self.s, self.t + STORES
-        if not self.scenario.store_buffer:
-            s[address] = value
-            return
-        if s[count_at] == STORE_SLOTS:
-            self._store_oldest()
-        entry = count_at + 1 + 2 * s[count_at]
-        s[entry], s[entry + 1] = address, value
-        s[count_at] += 1
-
-    def _store_oldest(self) -> None:
-        s, count_at = self.s, self.t + STORES
-        s[s[count_at + 1]] = s[count_at + 2]
-        s[count_at] -= 1
-        s[count_at + 1 : self.t + self.thread_size] = s[count_at + 3 : self.t + self.thread_size] + bytes(2)
-
-    def _locked(self) -> bytearray:
-        """The memory for a read-modify-write: it makes the thread's earlier stores visible."""
-        if self.scenario.store_buffer:
-            while self.s[self.t + STORES]:
-                self._store_oldest()
-        return self.s
-
-    def _lock(self, address: int) -> bool:
-        """Take a lock if it is free. A class is the address of its lock."""
-        s = self._locked()
-        if s[address]:
-            return False
-        s[address] = 1
+    def _step(self, number: int) -> bool:
+        """The access of a local state, and what is no step of its own behind it; false where it has to wait."""
+        automaton = self.automaton[self.thread]
+        while True:
+            access = automaton.access[number]
+            if access is None:
+                break
+            answer = self.execute[access.do](access)
+            if answer is BLOCKED:
+                return False
+            self.done.append((access, answer))
+            number = automaton.after(number, answer)
+            if access.do not in LOCAL and (access.do != Do.PICK or answer == ()):
+                break
+        self._go_on(number)
         return True
 
-    def _unlock(self, address: int) -> None:
-        self._store(address, 0)
+    def _go_on(self, number: int) -> None:
+        """Do what is local, up to the next access that is a step."""
+        automaton = self.automaton[self.thread]
+        access = automaton.access[number]
+        while access is not None and access.do in LOCAL:
+            number = automaton.after(number, self.execute[access.do](access))
+            access = automaton.access[number]
+        if access is None:
+            self.memory.forget(self.thread)
+        self.core[2 * self.thread], self.core[2 * self.thread + 1] = number >> 8, number & 0xFF
 
-    def _heap_lock(self) -> int:
-        """The address of the lock of the heap in HEAP."""
-        return self.heap_locks + self.s[self.t + HEAP]
+    def _canonical(self) -> Whole:
+        """The state, with interchangeable threads in one order."""
+        core, extra = self.core, self.memory.end()
+        for group in self.interchangeable:
+            key = [(core[2 * t] << 8 | core[2 * t + 1], self.memory.of_thread(extra, t)) for t in group]
+            in_order = sorted(range(len(group)), key=key.__getitem__)
+            if in_order != list(range(len(group))):
+                old = list(self.threads)
+                for t, n in zip(group, in_order, strict=True):
+                    old[t] = group[n]
+                    core[2 * t], core[2 * t + 1] = key[n][0] >> 8, key[n][0] & 0xFF
+                extra = self.memory.permuted(extra, old)
+                for holder in range(self.at.holder, self.at.holder + self.at.shelves):
+                    if core[holder]:
+                        core[holder] = old.index(core[holder] - 1) + 1
+        return bytes(core), extra
 
-    def _chain(self, s: bytes | bytearray, head: int) -> Iterator[int]:
-        """The spans of a mailbox, or of what is left of a popped one."""
-        for _ in range(self.slices + 1):
-            if head in (EMPTY, CLOSED):
-                return
-            yield head - 1
-            head = s[self.slice_at[head - 1] + LINK]
-
-    def _owned_by(self, p: int, heap: int) -> bool:
-        tag = self._load(p + TAG)
-        return tag != FREE_TAG and tag_owner(tag) == heap
-
-    # ---- choices and symmetry ------------------------------------------------------------------------------
-
-    def _choose(self, count: int) -> int:
-        """One of 0 .. count-1; the step is tried once with each."""
+    def _one_of(self, count: int) -> int:
+        """One of 0 .. count - 1; the step is tried once with each."""
+        if count == 1:
+            return 0
         if self.chosen == len(self.path):
             self.path.append(0)
             self.arity.append(count)
         self.chosen += 1
         return self.path[self.chosen - 1]
 
-    def _choose_part(self, mask: int) -> int:
-        """A non-empty part of the ones of a mask."""
-        parts = [part for part in range(1, mask + 1) if part & mask == part]
-        return parts[self._choose(len(parts))]
+    # ---- atomic words --------------------------------------------------------------------------------------
 
-    def _canonical(self) -> bytes:
-        """The state, with the records of interchangeable threads in one order."""
-        state = bytes(self.s)
-        for group in self.interchangeable:
-            records = [state[t : t + self.thread_size] for t in group]
-            in_order = sorted(records)
-            if in_order != records:
-                sorted_state = bytearray(state)
-                for t, record in zip(group, in_order, strict=True):
-                    sorted_state[t : t + self.thread_size] = record
-                state = bytes(sorted_state)
-        return state
+    def _load(self, access: Access) -> int:
+        if access.step == GLANCE:
+            return self.memory.glance(self.thread, access.cell)
+        return self.memory.load(self.thread, access.cell, self.orders[access.step])
 
-    # ---- scripts -------------------------------------------------------------------------------------------
+    def _store(self, access: Access) -> int:
+        self.memory.store(self.thread, access.cell, access.value, self.orders[access.step])
+        return 0
 
-    def _start_action(self) -> None:
-        """Begin the action at the thread's position; it sets the program counter."""
-        s, t = self.s, self.t
-        s[t + REGISTERS.start : t + REGISTERS.stop] = bytes(REGISTERS.stop - REGISTERS.start)
-        if s[t + POSITION] == len(self.thread.script):
-            s[t + PC] = Pc.DONE
-        else:
-            do, argument = self.thread.script[s[t + POSITION]]
-            self.start_of[do](argument)
+    def _update(self, cell: int, change: Callable[[int], int], order: Order) -> int:
+        before = self.memory.update_begin(self.thread, cell, order)
+        self.memory.update_end(self.thread, cell, change(before), order)
+        return before
 
-    def then_next_action(self) -> None:
-        """The action is over."""
-        self.s[self.t + POSITION] += 1
-        self._start_action()
+    def _swap(self, access: Access) -> int:
+        return self._update(access.cell, lambda _: access.value, self.orders[access.step])
 
-    def _return(self) -> None:
-        """Go on where put, event or notify was called from."""
-        then = self.s[self.t + AFTER]
-        self._forget()
-        self.then_of[then]()
+    def _swap_if(self, access: Access) -> int:
+        expected, failing = access.other
+        seen = self.memory.compare(self.thread, access.cell, expected, self.orders[failing])
+        if seen == expected:
+            self._swap(access)
+        return seen
 
-    def _forget(self) -> None:
-        """Clear the registers of put, event, look and refill: what means nothing must not tell states apart."""
-        s, t = self.s, self.t
-        s[t + AFTER : t + SPAN] = bytes(SPAN - AFTER)
-        s[t + WORD : t + REST] = bytes(REST - WORD)
+    # ---- locks. The memory has whether they are taken, the model knows by whom
 
-    def done(self) -> bool:
-        """No step is left."""
-        return BLOCKED
+    def _lock_try(self, access: Access) -> int:
+        cell = self.at.lock + access.cell
+        if self.memory.compare(self.thread, cell, 0, self.orders["lock: found taken"]):
+            return 0
+        self._update(cell, lambda _: 1, self.orders[access.step])
+        self.core[self.at.holder + access.cell] = self.thread + 1
+        return 1
 
-    def start_await_others(self, _: int) -> None:
-        """Wait for all other threads."""
-        self.s[self.t + PC] = Pc.AWAIT_OTHERS
-
-    def await_others(self) -> bool | None:
-        """All others have finished."""
-        if any(self.s[other + PC] != Pc.DONE for other in self.thread_at if other != self.t):
+    def _lock_take(self, access: Access) -> int:
+        if self.core[self.at.lock + access.cell]:
             return BLOCKED
-        self.then_next_action()
-        return None
+        self._update(self.at.lock + access.cell, lambda _: 1, self.orders[access.step])
+        self.core[self.at.holder + access.cell] = self.thread + 1
+        return 0
 
-    def start_check_prompt(self, _: int) -> None:
-        """Check that nobody waits for a look."""
-        self.s[self.t + PC] = Pc.CHECK_PROMPT
+    def _lock_drop(self, access: Access) -> int:
+        self._check_holder(access.cell)
+        self.core[self.at.holder + access.cell] = 0
+        self._update(self.at.lock + access.cell, lambda _: 0, self.orders[access.step])
+        return 0
+
+    def _check_holder(self, shelf: int) -> None:
+        if self.core[self.at.holder + shelf] != self.thread + 1:
+            raise Violation("not the holder", f"of the lock of shelf {shelf + 1}")
+
+    def _peek(self, access: Access) -> int:
+        if access.other >= 0:
+            self._check_holder(access.other)
+        return self.memory.peek(self.thread, access.cell, access.other)
+
+    def _poke(self, access: Access) -> int:
+        self._check_holder(access.other)
+        self.memory.poke(self.thread, access.cell, access.value, access.other)
+        return 0

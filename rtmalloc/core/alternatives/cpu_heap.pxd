@@ -8,7 +8,7 @@
 #
 # To reach the bins of another CPU, and to change more of a bin than its top, a thread with the turn *stops* the heap: takes
 # it out of the table that sequences read, and has the kernel abort the one that may be under way there. Then everything is
-# as in a thread's heap. docs/protocol.md has the argument.
+# as in a thread's heap. docs/caches-per-cpu.md has the argument.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.percpu cimport RT_CPUS, percpu_serves, rt_percpu, rt_percpu_cpu

@@ -13,7 +13,7 @@ from rtmalloc.core.base.config cimport (
     RT_ADDRESS_BITS, RT_LOOKUP, RT_LOOKUP_FLAT, RT_LOOKUP_HEADER, RT_LOOKUP_RADIX, RT_SEGMENT_BYTES, RT_SLICE_BYTES,
     RT_SLICE_SHIFT,
 )
-from rtmalloc.core.base.platform cimport rt_os_open, rt_os_reserve_zeros
+from rtmalloc.core.base.platform cimport rt_os_map_at, rt_os_open, rt_os_reserve_zeros
 from rtmalloc.core.base.radix cimport RADIX_PAGE_SHIFT, radix_place
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
@@ -39,9 +39,16 @@ cdef inline int lookup_open_headers(char* p, uint32_t count) noexcept nogil:
     # Only the first slices of `count` segments; 0 on success.
     cdef uint32_t s
     for s in range(count):
-        if rt_os_open(p + s * RT_SEGMENT_BYTES, RT_SLICE_BYTES):
+        if rt_os_map_at(p + s * RT_SEGMENT_BYTES, RT_SLICE_BYTES):
             return -1
     return 0
+
+
+cdef inline int lookup_open_flat(Arena* a, uint64_t first, uint64_t end) noexcept nogil:
+    # The places of slices [first, end), in whole pages, for writing; 0 on success.
+    cdef size_t low = <size_t>&a.tags[first] & ~(a.page_bytes - 1)
+    cdef size_t high = (<size_t>&a.tags[end] + a.page_bytes - 1) & ~(a.page_bytes - 1)
+    return rt_os_open(<void*>low, high - low)
 
 
 cdef inline int lookup_reserve(Arena* a) noexcept nogil:

@@ -34,7 +34,7 @@ static inline void rt_storm(void) {}
     }                                                                                                                  \
     static inline int rt_swap_if_##suffix(type *p, type *seen, type v) {                                               \
         rt_storm();                                                                                                    \
-        return __atomic_compare_exchange_n(p, seen, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);                         \
+        return __atomic_compare_exchange_n(p, seen, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                         \
     }
 
 typedef void *rt_pointer;

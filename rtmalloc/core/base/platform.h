@@ -18,11 +18,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,24 +36,13 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
+#include "mapping.h"
 
 /* Zeroed, readable and writable memory at any address; NULL on failure.
  * errno is the caller's: a failed attempt leaves it as it was. */
 static inline void *rt_os_map(size_t bytes) {
     int saved = errno;
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    errno = saved;
-    return p == MAP_FAILED ? NULL : p;
-}
-
-/* Addresses without memory: neither charged nor locked nor dumped, until rt_os_open makes them accessible. */
-static inline void *rt_os_reserve(size_t bytes) {
-    int saved = errno;
-    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
     return p == MAP_FAILED ? NULL : p;
 }
@@ -68,72 +55,23 @@ static inline void *rt_os_reserve_zeros(size_t bytes) {
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* Make part of a reservation accessible; 0 on success. */
+/* Make part of rt_os_reserve_zeros writable; 0 on success. */
 static inline int rt_os_open(void *p, size_t bytes) {
-    int saved = errno, r = mprotect(p, bytes, PROT_READ | PROT_WRITE);
+    int saved = errno, r = rt_os_mprotect(p, bytes, PROT_READ | PROT_WRITE);
     errno = saved;
     return r;
-}
-
-/* Undo rt_os_open: the pages go, the addresses stay reserved. 0 on success. */
-static inline int rt_os_shut(void *p, size_t bytes) {
-    int saved = errno;
-    void *q = mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    errno = saved;
-    return q == p ? 0 : -1;
-}
-
-/* Zeroed, readable and writable memory at exactly `where`, never over another mapping; 0 on success. Kernels (and valgrind) that do not know
- * MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
-static inline int rt_os_map_at(void *where, size_t bytes) {
-    int saved = errno;
-    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    errno = saved;
-    if (p == where) return 0;
-    if (p != MAP_FAILED) munmap(p, bytes);
-    return -1;
 }
 
 static inline void rt_os_unmap(void *p, size_t bytes) {
     int saved = errno;
     /* Splitting a mapping fails at vm.max_map_count: then at least the pages go. */
-    if (munmap(p, bytes) != 0) madvise(p, bytes, MADV_DONTNEED);
+    if (munmap(p, bytes) != 0) rt_os_madvise(p, bytes, MADV_DONTNEED);
     errno = saved;
-}
-
-/* RT_GUARD (test builds only): what was given back is inaccessible until it is handed out again, so that whoever still uses
- * it, or uses it without having taken it, dies at the spot. The caller owns [p, p + bytes) when he opens it. */
-#ifdef RT_GUARD
-enum { RT_GUARDED = 1 };
-static inline void rt_guard_close(void *p, size_t bytes) {
-    int saved = errno;
-    mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
-    errno = saved;
-}
-static inline void rt_guard_open(void *p, size_t bytes) {
-    int saved = errno;
-    size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
-    if (mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
-    errno = saved;
-}
-#else
-enum { RT_GUARDED = 0 };
-static inline void rt_guard_close(void *p, size_t bytes) { (void)p, (void)bytes; }
-static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; }
-#endif
-
-/* Give the pages back; they read as zero afterwards. 0 on success. */
-static inline int rt_os_discard(void *p, size_t bytes) {
-    int saved = errno, r = madvise(p, bytes, MADV_DONTNEED);
-    if (r == 0) rt_guard_close(p, bytes);
-    errno = saved;
-    return r;
 }
 
 /* Let the kernel take the pages when it needs them; they read as old data or zero until written. 0 on success. */
 static inline int rt_os_discard_lazily(void *p, size_t bytes) {
-    int saved = errno, r = madvise(p, bytes, MADV_FREE);
+    int saved = errno, r = rt_os_madvise(p, bytes, MADV_FREE);
     if (r == 0) rt_guard_close(p, bytes);
     errno = saved;
     return r;
@@ -141,21 +79,21 @@ static inline int rt_os_discard_lazily(void *p, size_t bytes) {
 
 static inline void rt_os_huge_pages(void *p, size_t bytes, int wanted) {
     int saved = errno;
-    madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    rt_os_madvise(p, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     errno = saved;
 }
 
 /* Split the huge page at `p`, its start, if there is one: MADV_COLD of a part does that, and changes no content. */
 static inline void rt_os_split_huge(void *p) {
     int saved = errno;
-    madvise(p, 4096, MADV_COLD);
+    rt_os_madvise(p, 4096, MADV_COLD);
     errno = saved;
 }
 
 /* Make the pages resident by one call instead of one fault each (Linux 5.14; older kernels refuse, which does no harm). */
 static inline void rt_os_populate(void *p, size_t bytes) {
     int saved = errno;
-    madvise(p, bytes, MADV_POPULATE_WRITE);
+    rt_os_madvise(p, bytes, MADV_POPULATE_WRITE);
     errno = saved;
 }
 
@@ -183,13 +121,6 @@ static inline int rt_os_move_back(void *q, size_t mapped, void *home, size_t byt
     return p == home ? 0 : -1;
 }
 
-/* Name the mapping in /proc/PID/maps; old kernels refuse, which does no harm. */
-static inline void rt_os_name(void *p, size_t bytes, const char *name) {
-    int saved = errno;
-    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, bytes, name);
-    errno = saved;
-}
-
 /* Bytes of [p, p + bytes) that are resident; pages are asked for in pieces that fit a small stack buffer. */
 static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     unsigned char present[1024];
@@ -209,18 +140,6 @@ static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
 static inline size_t rt_os_page_size(void) {
     size_t page = getauxval(AT_PAGESZ);
     return page ? page : 4096;
-}
-
-static inline size_t rt_os_ram_bytes(void) {
-    struct sysinfo info;
-    return sysinfo(&info) == 0 ? (size_t)info.totalram * info.mem_unit : (size_t)1 << 32;
-}
-
-/* The limit on address space in bytes, or SIZE_MAX for none. */
-static inline size_t rt_os_address_space_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    return limit.rlim_cur;
 }
 
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */

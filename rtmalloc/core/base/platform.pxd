@@ -4,15 +4,24 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 cdef extern from "base/platform.h" nogil:
     void* rt_os_map(size_t bytes) noexcept
     void* rt_os_reserve_zeros(size_t bytes) noexcept
-    void* rt_os_reserve(size_t bytes) noexcept
     int rt_os_open(void* p, size_t bytes) noexcept
-    int rt_os_shut(void* p, size_t bytes) noexcept
+    enum:
+        RT_OS_MAPPED
+        RT_OS_OCCUPIED
+        RT_OS_REFUSED
     int rt_os_map_at(void* where, size_t bytes) noexcept
+    int rt_os_renew(void* p, size_t bytes) noexcept
+    int rt_os_release(void* p, size_t bytes) noexcept
     void rt_os_unmap(void* p, size_t bytes) noexcept
     enum:
         RT_GUARDED
     void rt_guard_open(void* p, size_t bytes) noexcept
     int rt_os_discard(void* p, size_t bytes) noexcept
+    void rt_os_clear(char* p, size_t bytes, size_t page) noexcept
+    int rt_os_madvise(void* p, size_t bytes, int advice) noexcept
+    int rt_os_mprotect(void* p, size_t bytes, int access) noexcept
+    int rt_os_mlock(const void* p, size_t bytes) noexcept
+    int rt_os_mlock2(const void* p, size_t bytes, unsigned int flags) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
     void rt_os_split_huge(void* p) noexcept
@@ -20,11 +29,9 @@ cdef extern from "base/platform.h" nogil:
     void* rt_os_remap(void* p, size_t old_bytes, size_t new_bytes) noexcept
     void* rt_os_move_pages(void* p, size_t bytes) noexcept
     int rt_os_move_back(void* q, size_t mapped, void* home, size_t bytes) noexcept
-    void rt_os_name(void* p, size_t bytes, const char* name) noexcept
     size_t rt_os_resident(char* p, size_t bytes, size_t page) noexcept
     size_t rt_os_page_size() noexcept
-    size_t rt_os_ram_bytes() noexcept
-    size_t rt_os_address_space_limit() noexcept
+    size_t rt_os_address_end() noexcept
     uint64_t rt_os_clock_ms() noexcept
     uint64_t rt_os_thread_us() noexcept
     uint64_t rt_os_random() noexcept

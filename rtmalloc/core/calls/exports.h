@@ -30,6 +30,12 @@ extern void RT_NAME(cfree)(void *) RT_EXPORT(rt_free);
 extern void RT_NAME(free_sized)(void *, size_t) RT_EXPORT(rt_free_sized);
 extern void RT_NAME(free_aligned_sized)(void *, size_t, size_t) RT_EXPORT(rt_free_aligned_sized);
 
+/* What outlives a block unless we hear of it (calls/marks.pxd). */
+extern int RT_NAME(madvise)(void *, size_t, int) RT_EXPORT(rt_madvise);
+extern int RT_NAME(mprotect)(void *, size_t, int) RT_EXPORT(rt_mprotect);
+extern int RT_NAME(mlock)(const void *, size_t) RT_EXPORT(rt_mlock);
+extern int RT_NAME(mlock2)(const void *, size_t, unsigned) RT_EXPORT(rt_mlock2);
+
 /* The table of api.h, for the Python extension of a process that runs under the preload library. */
 extern const void *RT_NAME(rtmalloc_api)(void) RT_EXPORT(rt_api_table);
 #endif

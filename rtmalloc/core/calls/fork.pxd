@@ -63,6 +63,7 @@ cdef inline void fork_locks(Allocator* a, int what) noexcept nogil:
     for i in range(TRANSFER_LENGTHS):
         fork_lock(&a.transfer.lists[i].lock, what)
     fork_lock(&a.arena.pages.lock, what)
+    fork_lock(&a.arena.tables_lock, what)
     fork_lock(&a.pressure.lock, what)
 
 

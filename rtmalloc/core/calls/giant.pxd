@@ -7,9 +7,7 @@ from rtmalloc.core.base.atomics cimport rt_add_u64
 from rtmalloc.core.base.attributes cimport slow_pointer
 from rtmalloc.core.base.complain cimport complain_of_pointer
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES
-from rtmalloc.core.base.platform cimport (
-    rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_name, rt_os_remap, rt_os_unmap,
-)
+from rtmalloc.core.base.platform cimport rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_remap, rt_os_unmap
 from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.calls.large cimport large_bytes, large_give
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
@@ -32,7 +30,7 @@ cdef inline slow_pointer giant_take(Allocator* a, size_t bytes, size_t alignment
     if p == NULL:
         return NULL
     if arena_slice_of(&a.arena, p) < a.arena.slice_limit:
-        # An arena that maps on demand only intends its range, and the kernel may place a mapping there.
+        # The arena only intends its range, and a kernel that has nothing else left may place a mapping there.
         rt_os_unmap(p, size + slack)
         return NULL
     if slack:
@@ -45,7 +43,6 @@ cdef inline slow_pointer giant_take(Allocator* a, size_t bytes, size_t alignment
     if not radix_set(&a.giants.map, p, size):
         rt_os_unmap(p, size)
         return NULL
-    rt_os_name(p, size, b"rtmalloc giant")
     rt_add_u64(&a.giants.bytes, size)
     return p
 

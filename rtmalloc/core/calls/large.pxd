@@ -6,6 +6,7 @@ from rtmalloc.core.base.atomics cimport rt_exchange_u32, rt_store_relaxed_u32, r
 from rtmalloc.core.base.attributes cimport slow_pointer, slow_void
 from rtmalloc.core.base.bitmap cimport mask_run, rt_lowest_bit, run_length
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_SHIFT
+from rtmalloc.core.base.platform cimport rt_os_clear
 from rtmalloc.core.giveback.purge cimport purge_for_peak
 from rtmalloc.core.pages.arena cimport arena_address
 from rtmalloc.core.pages.page_heap cimport (
@@ -15,6 +16,16 @@ from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.summary cimport SLICE_NONE
 from rtmalloc.core.pages.tag cimport TAG_LARGE, tag_place
 from rtmalloc.core.types cimport Allocator, Rise, Span
+
+cdef enum:
+    CLEAR_LOOK = 1048576       # bytes: calloc asks the kernel whether so many dirty ones in a row are resident at all
+
+cdef extern from *:
+    """
+    /* Bytes: a larger block gets a mapping of its own. The arena's tables have entries for all of its blocks' slices. */
+    #define RT_LARGE_MOST ((size_t)1 << 32)
+    """
+    const size_t RT_LARGE_MOST
 
 
 cdef inline uint32_t large_slices(size_t bytes) noexcept nogil:
@@ -27,7 +38,7 @@ cdef inline slow_pointer large_take(Allocator* a, size_t bytes, size_t alignment
     cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
     cdef Rise rise
     cdef Span* s
-    if bytes > (a.arena.slice_limit << RT_SLICE_SHIFT) or alignment > (a.arena.slice_limit << RT_SLICE_SHIFT):
+    if bytes > RT_LARGE_MOST or alignment > RT_LARGE_MOST:
         return NULL
     slices = large_slices(bytes)
     slice = page_heap_take_aligned(&a.arena.pages, slices, step, &rise)
@@ -56,14 +67,23 @@ cdef inline size_t large_bytes(const Allocator* a, uint32_t slice) noexcept nogi
     return <size_t>a.arena.spans[slice].slices << RT_SLICE_SHIFT
 
 
+cdef inline void large_clear(const Allocator* a, uint32_t slice, uint32_t end) noexcept nogil:
+    # Make slices [slice, end) zero. Long runs need not be resident: what is not is given back instead of written.
+    cdef char* at = arena_address(&a.arena, slice)
+    cdef size_t bytes = <size_t>(end - slice) << RT_SLICE_SHIFT
+    if bytes < CLEAR_LOOK or a.arena.page_bytes > RT_SLICE_BYTES:
+        memset(at, 0, bytes)
+    else:
+        rt_os_clear(at, bytes, a.arena.page_bytes)
+
+
 cdef inline slow_void large_zero(Allocator* a, uint32_t slice, size_t bytes) noexcept nogil:
     # Make the first `bytes` of a fresh block zero, by clearing only slices that were in use before.
     cdef uint32_t left = large_slices(bytes)
     cdef uint32_t n, first, length
+    cdef uint32_t run = slice   # slices [run, run_end) are dirty, and not clear yet
+    cdef uint32_t run_end = slice
     cdef uint64_t dirty
-    cdef char* end = arena_address(&a.arena, slice) + bytes
-    cdef char* at
-    cdef size_t piece
     while left:
         n = SEGMENT_SLICES - slice % SEGMENT_SLICES
         if n > left:
@@ -72,14 +92,14 @@ cdef inline slow_void large_zero(Allocator* a, uint32_t slice, size_t bytes) noe
         while dirty:
             first = rt_lowest_bit(dirty)
             length = run_length(dirty, first)
-            at = arena_address(&a.arena, slice + first)
-            piece = <size_t>length << RT_SLICE_SHIFT
-            if piece > <size_t>(end - at):
-                piece = <size_t>(end - at)
-            memset(at, 0, piece)
+            if slice + first != run_end:
+                large_clear(a, run, run_end)
+                run = slice + first
+            run_end = slice + first + length
             dirty &= ~mask_run(first, length)
         slice += n
         left -= n
+    large_clear(a, run, run_end)
 
 
 cdef inline bint large_resize(Allocator* a, uint32_t slice, size_t bytes) noexcept nogil:
@@ -87,7 +107,7 @@ cdef inline bint large_resize(Allocator* a, uint32_t slice, size_t bytes) noexce
     cdef Span* s = &a.arena.spans[slice]
     cdef uint32_t wanted
     cdef Rise rise
-    if bytes > (a.arena.slice_limit << RT_SLICE_SHIFT):
+    if bytes > RT_LARGE_MOST:
         return False
     wanted = large_slices(bytes)
     if wanted < s.slices:

@@ -8,11 +8,10 @@ from rtmalloc.core.alternatives.cpu_tick cimport cpu_beats
 from rtmalloc.core.alternatives.percpu cimport RT_PERCPU_BUILT, percpu_serves
 from rtmalloc.core.base.attributes cimport cold_pointer, cold_void, slow_pointer
 from rtmalloc.core.base.bitmap cimport rt_lowest_bit
-from rtmalloc.core.base.config cimport RT_SLICE_SHIFT
 from rtmalloc.core.base.platform cimport ENOMEM, rt_set_errno
 from rtmalloc.core.base.size_class cimport class_of_size, rt_class_largest
 from rtmalloc.core.calls.giant cimport giant_take
-from rtmalloc.core.calls.large cimport large_take, large_zero
+from rtmalloc.core.calls.large cimport RT_LARGE_MOST, large_take, large_zero
 from rtmalloc.core.calls.tick cimport REFILL_BEATS, tick_beats
 from rtmalloc.core.giveback.pressure cimport pressure_flush, pressure_refused
 from rtmalloc.core.heaps.bin cimport bin_floor
@@ -28,6 +27,7 @@ from rtmalloc.core.types cimport Allocator, Bin, Heap
 
 cdef enum:
     REFILL_ALL = 0xFFFF        # refill_bin: no bound but the bin's
+    RESCUE_MOST = 64           # largest blocks of the arena: the emergency flush is not made for more than so many
 
 cdef extern from *:
     """
@@ -136,8 +136,8 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
     profile_note_large(a, bytes)
     h = front_beats(REFILL_BEATS)
     p = malloc_large_try(a, bytes, alignment, zero)
-    # (No amount of tidying makes room for more than the arena has.)
-    if unlikely(p == NULL and bytes <= (a.arena.slice_limit << RT_SLICE_SHIFT)):
+    # (No amount of tidying makes room for more than machines have.)
+    if unlikely(p == NULL and bytes <= RESCUE_MOST * RT_LARGE_MOST):
         malloc_rescue(h)
         p = malloc_large_try(a, bytes, alignment, zero)
     if p == NULL:

@@ -23,6 +23,7 @@ from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
+from rtmalloc.core.pages.tables cimport TABLES, table_end
 from rtmalloc.core.pages.tag cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_small, tag_of_slice
 from rtmalloc.core.spans.span cimport SPAN_CURRENT
 from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Heap, Segment, Slot, Span
@@ -57,7 +58,7 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
     cdef uint32_t tag
     cdef Span* s
     while slice < end:
-        if not rt_load_relaxed_u32(&a.arena.pages.segments[slice // SEGMENT_SLICES].mapped):
+        if rt_load_relaxed_u32(&a.arena.pages.segments[slice // SEGMENT_SLICES].mapped) != SEGMENT_ACCESSIBLE:
             slice += SEGMENT_SLICES
             continue
         tag = tag_of_slice(&a.arena, slice)
@@ -122,6 +123,26 @@ cdef inline void stats_of_segments(Allocator* a, Stats* st) noexcept nogil:
     lock_drop(&a.arena.pages.lock)
 
 
+cdef inline uint64_t stats_resident(Allocator* a) noexcept nogil:
+    # Bytes of the arena that the kernel has backed.
+    cdef uint64_t total = 0
+    cdef uint32_t s
+    for s in range(page_heap_opened(&a.arena.pages)):
+        if rt_load_relaxed_u32(&a.arena.pages.segments[s].mapped) == SEGMENT_ACCESSIBLE:
+            total += rt_os_resident(a.arena.base + s * RT_SEGMENT_BYTES, RT_SEGMENT_BYTES, a.arena.page_bytes)
+    return total
+
+
+cdef inline uint64_t stats_tables(Allocator* a) noexcept nogil:
+    # Bytes of the tables that are mapped.
+    cdef uint64_t slices = <uint64_t>rt_load_relaxed_u32(&a.arena.pages.described) * SEGMENT_SLICES
+    cdef uint64_t total = 0
+    cdef int i
+    for i in range(TABLES):
+        total += table_end(&a.arena, i, slices)
+    return total
+
+
 cdef inline void stats_of_caches(Allocator* a, Stats* st, HeapCounters* counters) noexcept nogil:
     # Heaps, slots, and what lies between them.
     cdef Heap* h = heap_first(a)
@@ -145,8 +166,6 @@ cdef inline void stats_of_caches(Allocator* a, Stats* st, HeapCounters* counters
 
 cdef inline void stats_gather(Allocator* a, Stats* st, HeapCounters* counters, ClassStats* classes) noexcept nogil:
     # Fill `st`, `counters` and, unless it is NULL, `classes`; the caller has zeroed them. The allocator is open.
-    cdef size_t page = a.arena.page_bytes
-    cdef size_t opened = <size_t>page_heap_opened(&a.arena.pages) * RT_SEGMENT_BYTES
     cdef uint32_t c
     stats_walk(a, st, classes)
     if classes != NULL:
@@ -156,9 +175,9 @@ cdef inline void stats_gather(Allocator* a, Stats* st, HeapCounters* counters, C
     st.allocated += st.giants
     stats_of_segments(a, st)
     stats_of_caches(a, st, counters)
-    st.resident = rt_os_resident(a.arena.base, opened, page) + st.giants
+    st.resident = stats_resident(a) + st.giants
     st.metadata = stats_metadata(a)
-    st.reserved = a.arena.slice_limit << RT_SLICE_SHIFT
+    st.reserved = st.committed + st.giants + stats_tables(a)
     st.purge_calls = a.purge.calls
     st.purged = a.purge.slices << RT_SLICE_SHIFT
     st.return_calls = a.purge.spans.calls

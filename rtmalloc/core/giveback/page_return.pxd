@@ -15,13 +15,14 @@ from rtmalloc.core.base.atomics cimport (
 )
 from rtmalloc.core.base.attributes cimport slow_int
 from rtmalloc.core.base.bitmap cimport mask_low
-from rtmalloc.core.base.config cimport RT_SLICE_BYTES
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_WORDS
 from rtmalloc.core.base.platform cimport rt_os_discard
 from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
 from rtmalloc.core.pages.arena cimport arena_address, arena_bits
 from rtmalloc.core.pages.huge_pages cimport huge_pages_split
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
+from rtmalloc.core.spans.object cimport object_span
 from rtmalloc.core.spans.shelf cimport shelf_put, shelf_tidy
 from rtmalloc.core.spans.span cimport SPAN_CURRENT, span_state, span_unit_bytes
 from rtmalloc.core.types cimport Allocator, Span
@@ -89,7 +90,7 @@ cdef inline bint unit_is_free(const Geometry* g, uint32_t unit) noexcept nogil:
 
 
 cdef inline bint objects_claim(
-    Allocator* a, Span* s, uint32_t slice, const Geometry* g, uint32_t first, uint32_t end
+    Allocator* a, uint32_t slice, const Geometry* g, uint32_t first, uint32_t end
 ) noexcept nogil:
     # Claim the objects [first, end), all or none, and make sure that the span is the one whose geometry we read.
     cdef Geometry now
@@ -103,20 +104,23 @@ cdef inline bint objects_claim(
         # The first bit that we hold pins the span: from here on its geometry stays what it is now.
         whole = got == mask and (w != begin or (geometry_read(a, slice, &now) and geometry_same(g, &now)))
         if not whole and got:
-            objects_put(a, s, w, got)
+            objects_put(a, slice, w, got)
         w += 1
     if whole:
         return True
     w -= 1
     while w > begin:
         w -= 1
-        objects_put(a, s, w, object_mask(first, end, w))
+        objects_put(a, slice, w, object_mask(first, end, w))
     return False
 
 
-cdef inline void objects_put(Allocator* a, Span* s, uint32_t word, uint64_t mask) noexcept nogil:
-    # Put claimed objects back, with all that a free does: theirs may be the bits that somebody missed meanwhile.
-    shelf_put(a, s, word, mask)
+cdef inline void objects_put(Allocator* a, uint32_t slice, uint32_t word, uint64_t mask) noexcept nogil:
+    # Put claimed objects back, with all that a free does: theirs may be the bits that somebody missed meanwhile. What we hold
+    # pins its span, but that need not be the one we took it for: `slice` may lie inside of a longer span by now, or word
+    # `word`, counted from there, in a slice behind it that has a span of its own.
+    cdef Span* s = object_span(&a.arena, slice + word // RT_SLICE_WORDS)
+    shelf_put(a, s, word + (slice - s.index) * RT_SLICE_WORDS, mask)
 
 
 cdef inline uint32_t span_return_run(
@@ -128,7 +132,7 @@ cdef inline uint32_t span_return_run(
     cdef uint32_t w
     if end > g.objects:
         end = g.objects
-    if not objects_claim(a, s, slice, g, first, end):
+    if not objects_claim(a, slice, g, first, end):
         a.purge.spans.raced += 1
         return 0
     huge_pages_split(&a.arena.pages, slice // SEGMENT_SLICES)
@@ -138,7 +142,7 @@ cdef inline uint32_t span_return_run(
         rt_or_u64(&s.returned, mask_low(end_unit) & ~mask_low(unit))
     w = first // 64
     while w * 64 < end:
-        objects_put(a, s, w, object_mask(first, end, w))
+        objects_put(a, slice, w, object_mask(first, end, w))
         w += 1
     a.purge.spans.calls += 1
     return 1

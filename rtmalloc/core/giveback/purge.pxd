@@ -15,15 +15,15 @@ from rtmalloc.core.base._options cimport (
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64
 from rtmalloc.core.base.attributes cimport cold_int, slow_void
 from rtmalloc.core.base.bitmap cimport mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_length
-from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_SHIFT
+from rtmalloc.core.base.config cimport RT_GROUP_SEGMENTS, RT_SLICE_BYTES, RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_discard, rt_os_discard_lazily
 from rtmalloc.core.giveback.page_return cimport span_return
 from rtmalloc.core.pages.arena cimport arena_address
-from rtmalloc.core.pages.growth cimport growth_unmap_idle
+from rtmalloc.core.pages.growth cimport growth_give_up, growth_give_up_all
 from rtmalloc.core.pages.huge_pages cimport huge_pages_split
 from rtmalloc.core.pages.page_heap cimport page_heap_lower_peak, page_heap_opened
-from rtmalloc.core.pages.segment cimport SEGMENT_SLICES, segment_decay
+from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES, segment_decay
 from rtmalloc.core.pages.summary cimport SUMMARY_DIRTY, summary_note, summary_word
 from rtmalloc.core.types cimport Allocator, PageHeap, Rise, Segment
 
@@ -117,10 +117,21 @@ cdef inline uint32_t purge_segment(
             due &= ~muzzy
         if due:
             calls += purge_mask(a, s, due, lazily, True)
-    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == 1:
+    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
             calls += span_return(a, slice, quiet_wanted)
     return calls
+
+
+cdef inline bint purge_idle(PageHeap* ph, uint32_t s) noexcept nogil:
+    # A group whose memory went back in an earlier pass, and which nobody wanted since, lets its addresses go as well, so
+    # that they count against no limit. Whether that was a system call.
+    return (
+        s & (RT_GROUP_SEGMENTS - 1) == 0
+        and rt_load_relaxed_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE
+        and not rt_load_relaxed_u32(&ph.segments[s].level_dirty)
+        and growth_give_up(ph, s, False) > 0
+    )
 
 
 cdef inline uint32_t purge_quiet_wanted(Allocator* a) noexcept nogil:
@@ -172,7 +183,8 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now) noexcept nogil:
     calls = <uint32_t>elapsed * PURGE_CALLS
     segments = <uint32_t>elapsed * PURGE_SEGMENTS
     rt_store_relaxed_u64(&a.purge.worked_at, now)
-    if now >= a.purge.pass_at:
+    # (A pass over a large heap takes longer than the time between two: it comes to its end all the same.)
+    if now >= a.purge.pass_at and (a.purge.pass_at == 0 or a.purge.cursor >= page_heap_opened(ph)):
         purge_adapt(a)
         a.purge.pass_at = now + (PURGE_HURRY_PASS if hurry else a.purge.delay_ms // 2 if a.purge.delay_ms > 1 else 1)
         a.purge.cursor = 0
@@ -181,6 +193,8 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now) noexcept nogil:
             a.purge.muzzy_at = now + <uint64_t>a.options.value[RT_OPTION_muzzy_decay_ms] // 2
     quiet_wanted = 0 if hurry else purge_quiet_wanted(a)
     while a.purge.cursor < page_heap_opened(ph) and done < calls and segments:
+        if purge_idle(ph, a.purge.cursor):
+            done += 1
         done += purge_segment(a, a.purge.cursor, at_once, quiet_wanted)
         a.purge.cursor += 1
         segments -= 1
@@ -269,7 +283,7 @@ cdef inline slow_void purge_rise(Allocator* a, uint64_t most) noexcept nogil:
 
 
 cdef inline cold_int purge_everything(Allocator* a) noexcept nogil:
-    # Give back all free memory now: slices, pages inside spans, address space where it is scarce. Whether there was any.
+    # Give back all free memory now: slices, pages inside spans, addresses. Whether there was any.
     cdef PageHeap* ph = &a.arena.pages
     cdef uint64_t given
     cdef int unmapped
@@ -281,7 +295,7 @@ cdef inline cold_int purge_everything(Allocator* a) noexcept nogil:
     # In a hurry the next pass does not wait for its time.
     if rt_os_clock_ms() < rt_load_relaxed_u64(&a.purge.hurry_until):
         a.purge.pass_at = rt_os_clock_ms() + PURGE_HURRY_PASS
-    unmapped = growth_unmap_idle(ph)
+    unmapped = growth_give_up_all(ph)
     given = a.purge.slices + a.purge.spans.bytes - given
     lock_drop(&a.purge.lock)
     return given > 0 or unmapped > 0

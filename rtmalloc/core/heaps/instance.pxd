@@ -52,8 +52,7 @@ cdef inline cold_int allocator_open_parts(Allocator* a) noexcept nogil:
     if a.arena.base == NULL and not reservation_open(&a.arena):
         return 0
     a.arena.options = &a.options
-    if not a.options.value[RT_OPTION_segments] and not a.arena.on_demand:
-        # (Where address space is scarce it is mapped by segments, and given up so.)
+    if not a.options.value[RT_OPTION_segments]:
         a.arena.pages.run_hook = tables_open_run
     a.arena.pages.address_order = &a.options.value[RT_OPTION_address_order]
     if not slots_open(a):

@@ -5,14 +5,16 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64
+from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.base.attributes cimport cold_void, slow_int
 from rtmalloc.core.base.bitmap cimport mask_low, mask_run, rt_count_bits, rt_lowest_bit, run_length
 from rtmalloc.core.base.config cimport RT_HEADER_SLICES, RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
-from rtmalloc.core.base.platform cimport RT_GUARDED, rt_guard_open
+from rtmalloc.core.base.platform cimport RT_GUARDED, rt_guard_open, rt_os_renew
 from rtmalloc.core.pages.growth cimport growth_open, growth_reopen
-from rtmalloc.core.pages.segment cimport SEGMENT_SLICES, segment_give, segment_give_untouched, segment_take
+from rtmalloc.core.pages.segment cimport (
+    SEGMENT_SLICES, segment_give, segment_give_clean, segment_give_untouched, segment_take,
+)
 from rtmalloc.core.pages.summary cimport (
     SLICE_NONE, SUMMARY_DIRTY, SUMMARY_FREE, summary_find, summary_find_across, summary_note,
 )
@@ -22,16 +24,18 @@ cdef enum:                     # what page_heap_mark does to a run
     RUN_TAKE = 0
     RUN_GIVE = 1               # it comes back after use
     RUN_GIVE_UNTOUCHED = 2     # it comes back as it was taken: nothing has been written
+    RUN_GIVE_CLEAN = 3         # it comes back after use, mapped anew
 
 
 cdef inline cold_void page_heap_open(
-    PageHeap* ph, char* base, uint32_t limit, bint on_demand, Segment* segments, void* summary_memory
+    PageHeap* ph, char* base, uint32_t limit, Segment* segments, void* summary_memory
 ) noexcept nogil:
-    # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's.
+    # Start with nothing opened; `segments` and `summary_memory` are zeroed and stay the heap's. They have all `limit`
+    # entries; who sets a hook may set `described` to fewer.
     memset(ph, 0, sizeof(PageHeap))
     ph.base = base
     ph.limit = limit
-    ph.on_demand = on_demand
+    ph.described = limit
     ph.segments = segments
     ph.summaries = <uint64_t*>summary_memory
 
@@ -109,6 +113,8 @@ cdef inline void page_heap_mark(PageHeap* ph, uint32_t slice, uint32_t count, in
             if how == RUN_GIVE:
                 segment_give(segment, mask)
                 ph.recent = s
+            elif how == RUN_GIVE_CLEAN:
+                segment_give_clean(segment, mask)
             else:
                 segment_give_untouched(segment, mask)
             ph.used_slices -= n
@@ -136,7 +142,7 @@ cdef inline slow_int page_heap_take_locked(PageHeap* ph, uint32_t count, uint32_
                 page_heap_mark(ph, slice[0], count, RUN_TAKE)
                 return 1
         need = (count - tail + SEGMENT_SLICES - 1) // SEGMENT_SLICES
-        if ph.on_demand and ph.hook != NULL and count <= SEGMENT_SLICES and growth_reopen(ph):
+        if growth_reopen(ph, (count + SEGMENT_SLICES - 1) // SEGMENT_SLICES):
             continue
         if not growth_open(ph, need):
             return 0
@@ -194,11 +200,33 @@ cdef inline void page_heap_lower_peak(PageHeap* ph, uint64_t slices) noexcept no
     lock_drop(&ph.lock)
 
 
+cdef inline void page_heap_marks(PageHeap* ph, uint64_t slice, uint64_t end) noexcept nogil:
+    # The program tells the kernel something about memory in slices [slice, end): it is to be forgotten with its blocks.
+    cdef uint64_t s
+    for s in range(slice // SEGMENT_SLICES, (end + SEGMENT_SLICES - 1) // SEGMENT_SLICES):
+        if s < rt_load_relaxed_u32(&ph.opened):
+            rt_store_relaxed_u32(&ph.segments[s].marked, 1)
+
+
+cdef inline bint page_heap_is_marked(const PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
+    # Whether it has done so in a segment that the run lies in.
+    cdef uint32_t s
+    for s in range(slice // SEGMENT_SLICES, (slice + count - 1) // SEGMENT_SLICES + 1):
+        if rt_load_relaxed_u32(&ph.segments[s].marked):
+            return True
+    return False
+
+
 cdef inline void page_heap_give(PageHeap* ph, uint32_t slice, uint32_t count) noexcept nogil:
     # Take back a run after use.
     cdef int how = RUN_GIVE
     if ph.run_hook != NULL and ph.run_hook(ph.hook_context, slice, count, False) == 0:
         how = RUN_GIVE_UNTOUCHED
+    elif page_heap_is_marked(ph, slice, count) and rt_os_renew(
+        ph.base + (<size_t>slice << RT_SLICE_SHIFT), <size_t>count << RT_SLICE_SHIFT
+    ) == 0:
+        # Before anybody else lives there.
+        how = RUN_GIVE_CLEAN
     lock_take(&ph.lock)
     page_heap_mark(ph, slice, count, how)
     lock_drop(&ph.lock)

@@ -17,9 +17,10 @@ from rtmalloc.core.types cimport Segment
 
 cdef enum:
     SEGMENT_SLICES = 64
-    SEGMENT_NOTHING = 0        # no memory here (an arena that maps on demand; `free` is then 0)
+    SEGMENT_NOTHING = 0        # no memory here (`free` is then 0, as in the next but one and the last)
     SEGMENT_ACCESSIBLE = 1
-    SEGMENT_OPENING = 2        # one thread is opening it for the first time: no other one may
+    SEGMENT_MOVING = 2         # one thread is opening it or giving it up: no other one may
+    SEGMENT_FOREIGN = 3        # the program has a mapping of its own there
 
 
 cdef inline bint segment_is_valid(const Segment* s) noexcept nogil:
@@ -39,6 +40,13 @@ cdef inline void segment_give(Segment* s, uint64_t mask) noexcept nogil:
     # `mask` slices come back after use.
     s.free |= mask
     s.dirty |= mask
+    s.old &= ~mask
+
+
+cdef inline void segment_give_clean(Segment* s, uint64_t mask) noexcept nogil:
+    # `mask` slices come back, mapped anew.
+    s.free |= mask
+    s.dirty &= ~mask
     s.old &= ~mask
 
 

@@ -1,54 +1,135 @@
-# The arena's tables and the memory behind its segments, made accessible as they are needed.
+# The arena's tables and the memory behind its segments, mapped as they are needed.
 # Nothing is charged, locked or dumped that is not in use.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from rtmalloc.core.alternatives.lookup cimport lookup_open_headers, lookup_open_radix
+from rtmalloc.core.alternatives.lookup cimport lookup_open_flat, lookup_open_headers, lookup_open_radix
 from rtmalloc.core.base._options cimport RT_OPTION_huge_page_us, RT_OPTION_huge_pages, RT_OPTION_populate_kib
-from rtmalloc.core.base.atomics cimport rt_load_acquire_u64, rt_store_relaxed_u32, rt_swap_if_u64
+from rtmalloc.core.base.atomics cimport (
+    rt_load_acquire_u64, rt_store_relaxed_u32, rt_store_release_u64, rt_swap_if_u64,
+)
 from rtmalloc.core.base.config cimport (
-    RT_HEADER_SLICES, RT_LOOKUP, RT_LOOKUP_RADIX, RT_SEGMENT_BYTES, RT_SLICE_SHIFT, RT_SLICE_WORDS,
+    RT_HEADER_SLICES, RT_LOOKUP, RT_LOOKUP_FLAT, RT_LOOKUP_RADIX, RT_SEGMENT_BYTES, RT_SLICE_SHIFT, RT_SLICE_WORDS,
 )
+from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.platform cimport (
-    rt_os_huge_pages, rt_os_map_at, rt_os_open, rt_os_populate, rt_os_shut, rt_os_unmap,
+    RT_OS_MAPPED, RT_OS_REFUSED, rt_os_huge_pages, rt_os_map_at, rt_os_populate, rt_os_release,
 )
-from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, SEGMENTS_OPEN_DENSE
+from rtmalloc.core.pages.growth cimport SEGMENTS_DESCRIBE, SEGMENTS_GIVE_UP, SEGMENTS_OPEN_DENSE
 from rtmalloc.core.pages.huge_pages cimport HUGE_REFUSED, HUGE_WELCOME, huge_pages_ask
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
-from rtmalloc.core.types cimport Arena, Span
+from rtmalloc.core.pages.summary cimport summary_bytes
+from rtmalloc.core.types cimport Arena, Segment, Span
 
 cdef enum:
-    TABLE_STEP = 4096          # slices (64 MiB of them) whose table entries are made accessible at a time
+    TABLES = 5                 # with an entry per slice, segment or word of a summary:
+    TABLE_SPANS = 0
+    TABLE_BITS = 1
+    TABLE_TAGS = 2
+    TABLE_SEGMENTS = 3
+    TABLE_SUMMARIES = 4
+    TABLE_STEP_FIRST = 1024    # slices (16 MiB of them) whose table entries are mapped at a time, at first ...
+    TABLE_STEP = 4096          # ... and once there are so many
 
 
-cdef inline int tables_open_part(char* table, size_t entry, uint64_t first, uint64_t end, size_t page) noexcept nogil:
-    # Make entries [first, end) of a table accessible, in whole pages.
-    cdef size_t low = (<size_t>table + first * entry) & ~(page - 1)
-    cdef size_t high = (<size_t>table + end * entry + page - 1) & ~(page - 1)
-    return rt_os_open(<void*>low, high - low)
+cdef inline size_t table_bytes(int table, uint64_t slices) noexcept nogil:
+    # Bytes of a table for so many slices.
+    if table == TABLE_SPANS:
+        return slices * sizeof(Span)
+    if table == TABLE_BITS:
+        return slices * RT_SLICE_WORDS * sizeof(uint64_t)
+    if table == TABLE_SEGMENTS:
+        return (slices + SEGMENT_SLICES - 1) // SEGMENT_SLICES * sizeof(Segment)
+    if table == TABLE_SUMMARIES:
+        return summary_bytes(<uint32_t>((slices + SEGMENT_SLICES - 1) // SEGMENT_SLICES))
+    return 0 if RT_HEADER_SLICES else slices * sizeof(uint32_t)
+
+
+cdef inline char* table_base(const Arena* a, int table) noexcept nogil:
+    if table == TABLE_SPANS:
+        return <char*>a.spans
+    if table == TABLE_BITS:
+        return <char*>a.bits
+    if table == TABLE_SEGMENTS:
+        return <char*>a.pages.segments
+    if table == TABLE_SUMMARIES:
+        return <char*>a.pages.summaries
+    return <char*>a.tags
+
+
+cdef inline void tables_place(Arena* a, int table, char* at) noexcept nogil:
+    # While the arena is opened: the table's address, at the start of a page.
+    if table == TABLE_SPANS:
+        a.spans = <Span*>at
+    elif table == TABLE_BITS:
+        a.bits = <uint64_t*>at
+    elif table == TABLE_SEGMENTS:
+        a.pages.segments = <Segment*>at
+    elif table == TABLE_SUMMARIES:
+        a.pages.summaries = <uint64_t*>at
+    else:
+        a.tags = <uint32_t*>at
+
+
+cdef inline size_t table_end(const Arena* a, int table, uint64_t slices) noexcept nogil:
+    # Bytes that are mapped of a table with entries for so many slices: whole pages.
+    return (table_bytes(table, slices) + a.page_bytes - 1) & ~(a.page_bytes - 1)
+
+
+cdef inline int tables_map(Arena* a, uint64_t first, uint64_t end) noexcept nogil:
+    # Map the entries of slices [first, end) in all tables, or none. RT_OS_MAPPED on success, else why not.
+    cdef int answer = RT_OS_MAPPED
+    cdef int i = 0
+    cdef size_t low, high
+    if RT_LOOKUP == RT_LOOKUP_FLAT and lookup_open_flat(a, first, end):
+        return RT_OS_REFUSED
+    if RT_LOOKUP == RT_LOOKUP_RADIX and lookup_open_radix(a, first, end):
+        return RT_OS_REFUSED
+    while i < TABLES and answer == RT_OS_MAPPED:
+        low = table_end(a, i, first)
+        high = table_end(a, i, end)
+        if high > low and not (i == TABLE_TAGS and RT_LOOKUP == RT_LOOKUP_FLAT):
+            answer = rt_os_map_at(table_base(a, i) + low, high - low)
+        i += 1
+    if answer != RT_OS_MAPPED:
+        i -= 1
+        while i > 0:
+            i -= 1
+            low = table_end(a, i, first)
+            high = table_end(a, i, end)
+            if high > low and not (i == TABLE_TAGS and RT_LOOKUP == RT_LOOKUP_FLAT):
+                rt_os_release(table_base(a, i) + low, high - low)
+    return answer
 
 
 cdef inline int tables_open(Arena* a, uint64_t slices) noexcept nogil:
-    # Make the per-slice tables accessible for slices below `slices`, in steps; 0 on success. Doing it twice is harmless.
-    cdef uint64_t first = rt_load_acquire_u64(&a.slice_count)
-    cdef uint64_t seen = first
-    if slices <= first:
-        return 0
-    if not RT_HEADER_SLICES:
-        # (There any pointer below slice_count is looked up in the memory of its segment.)
-        slices = (slices + TABLE_STEP - 1) // TABLE_STEP * TABLE_STEP
-    if slices > a.slice_limit:
-        slices = a.slice_limit
-    if (
-        tables_open_part(<char*>a.spans, sizeof(Span), first, slices, a.page_bytes)
-        or tables_open_part(<char*>a.bits, RT_SLICE_WORDS * sizeof(uint64_t), first, slices, a.page_bytes)
-        or tables_open_part(<char*>a.tags, sizeof(uint32_t), first, slices, a.page_bytes)
-        or (RT_LOOKUP == RT_LOOKUP_RADIX and lookup_open_radix(a, first, slices))
-    ):
-        return -1
-    # Only upwards: another thread may have opened more.
+    # See to it that slices below `slices` have entries in all tables, and in steps further ones. RT_OS_MAPPED on success,
+    # else why not.
+    cdef uint64_t first, end
+    cdef uint64_t step = TABLE_STEP if slices >= TABLE_STEP else TABLE_STEP_FIRST
+    cdef int answer = RT_OS_MAPPED
+    lock_take(&a.tables_lock)
+    first = <uint64_t>a.pages.described * SEGMENT_SLICES
+    if slices > first:
+        end = (slices + step - 1) // step * step
+        if end > a.slice_limit:
+            end = a.slice_limit
+        answer = tables_map(a, first, end)
+        if answer == RT_OS_REFUSED and end > slices:
+            end = slices
+            answer = tables_map(a, first, end)
+        if answer == RT_OS_MAPPED:
+            rt_store_relaxed_u32(&a.pages.described, <uint32_t>(end // SEGMENT_SLICES))
+            if not RT_HEADER_SLICES:
+                rt_store_release_u64(&a.slice_count, end)
+    lock_drop(&a.tables_lock)
+    return answer
+
+
+cdef inline void tables_raise(Arena* a, uint64_t slices) noexcept nogil:
+    # (Where the tags are in the segments.) The memory of the slices below `slices` is there.
+    cdef uint64_t seen = rt_load_acquire_u64(&a.slice_count)
     while seen < slices and not rt_swap_if_u64(&a.slice_count, &seen, slices):
         pass
-    return 0
 
 
 cdef inline void tables_prepare(Arena* a, uint32_t first, uint32_t count, bint dense) noexcept nogil:
@@ -75,27 +156,28 @@ cdef inline void tables_prepare(Arena* a, uint32_t first, uint32_t count, bint d
 
 
 cdef inline int tables_open_run(void* context, uint32_t slice, uint32_t count, bint open) noexcept nogil:
-    # The page heap's hook for single runs: map one, or unmap it but for its addresses. 0 on success.
+    # The page heap's hook for single runs: map one, or unmap it. 0 on success.
     cdef char* p = (<Arena*>context).base + (<size_t>slice << RT_SLICE_SHIFT)
     cdef size_t bytes = <size_t>count << RT_SLICE_SHIFT
-    return rt_os_open(p, bytes) if open else rt_os_shut(p, bytes)
+    return rt_os_map_at(p, bytes) if open else rt_os_release(p, bytes)
 
 
 cdef inline int tables_open_segments(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
-    # The page heap's hook: open segments, or give one up again. 0 on success.
+    # The page heap's hook: open segments, describe them, or give them up again. RT_OS_MAPPED on success, else why not.
     cdef Arena* a = <Arena*>context
     cdef char* p = a.base + first * RT_SEGMENT_BYTES
+    cdef uint64_t end = <uint64_t>(first + count) * SEGMENT_SLICES
+    cdef int answer = RT_OS_MAPPED
+    if how == SEGMENTS_DESCRIBE:
+        return tables_open(a, end)
     if how == SEGMENTS_GIVE_UP:
-        rt_os_unmap(p, count * RT_SEGMENT_BYTES)
-        return 0
-    if not RT_HEADER_SLICES and tables_open(a, <uint64_t>(first + count) * SEGMENT_SLICES):
-        return -1
-    if a.pages.run_hook != NULL:
-        if RT_HEADER_SLICES and lookup_open_headers(p, count):
-            return -1
-    elif rt_os_map_at(p, count * RT_SEGMENT_BYTES) if a.on_demand else rt_os_open(p, count * RT_SEGMENT_BYTES):
-        return -1
-    else:
-        tables_prepare(a, first, count, how == SEGMENTS_OPEN_DENSE)
-    # Memory first where the tags are in it.
-    return tables_open(a, <uint64_t>(first + count) * SEGMENT_SLICES) if RT_HEADER_SLICES else 0
+        return rt_os_release(p, count * RT_SEGMENT_BYTES)
+    if a.pages.run_hook == NULL:
+        answer = rt_os_map_at(p, count * RT_SEGMENT_BYTES)
+        if answer == RT_OS_MAPPED:
+            tables_prepare(a, first, count, how == SEGMENTS_OPEN_DENSE)
+    elif RT_HEADER_SLICES:
+        answer = lookup_open_headers(p, count)
+    if RT_HEADER_SLICES and answer == RT_OS_MAPPED:
+        tables_raise(a, end)
+    return answer

@@ -18,7 +18,7 @@ from cython cimport unlikely
 
 from rtmalloc.core.alternatives.lookup cimport lookup_find, lookup_place
 from rtmalloc.core.base.atomics cimport (
-    rt_exchange_u32, rt_load_operand_u64, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_relaxed_u32,
+    rt_exchange_u32, rt_load_operand_u64, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_release_u32,
 )
 from rtmalloc.core.base.config cimport RT_LOOKUP, RT_LOOKUP_FLAT, RT_LOOKUP_RADIX, RT_LOOKUP_TAG
 from rtmalloc.core.base.size_class cimport rt_class_count
@@ -92,5 +92,5 @@ cdef inline void tag_set(Arena* a, uint32_t slice, uint32_t slices, uint32_t tag
     # afterwards sees the new slot, and what was freed before is seen by a look at the bitmap afterwards.
     cdef uint32_t i
     for i in range(1, slices):
-        rt_store_relaxed_u32(tag_place(a, slice + i), tag)
+        rt_store_release_u32(tag_place(a, slice + i), tag)
     rt_exchange_u32(tag_place(a, slice), tag)

@@ -7,7 +7,7 @@ from rtmalloc.core.base.attributes cimport slow_pointer
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
 from rtmalloc.core.pages.arena cimport arena_span_new
-from rtmalloc.core.pages.page_heap cimport page_heap_dirty_in, page_heap_give, page_heap_take
+from rtmalloc.core.pages.page_heap cimport page_heap_dirty_in, page_heap_give, page_heap_is_marked, page_heap_take
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.summary cimport SLICE_NONE
 from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_set
@@ -54,5 +54,5 @@ cdef inline void formation_release(Allocator* a, Span* s) noexcept nogil:
     span_set_state(s, SPAN_NONE)
     tag_set(&a.arena, slice, slices, 0)
     rt_add_u64(&a.spans_released, 1)
-    if not transfer_give(&a.transfer, slice, slices, room):
+    if page_heap_is_marked(&a.arena.pages, slice, slices) or not transfer_give(&a.transfer, slice, slices, room):
         page_heap_give(&a.arena.pages, slice, slices)

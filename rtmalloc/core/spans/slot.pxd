@@ -11,8 +11,8 @@ from rtmalloc.core.base.lock cimport lock_take, lock_try
 from rtmalloc.core.base.platform cimport rt_os_cpu, rt_os_cpus, rt_os_map
 from rtmalloc.core.pages.tag cimport BIN_BYTES, TAG_OWNER_SHIFT, tag_set
 from rtmalloc.core.spans.formation cimport formation_new
-from rtmalloc.core.spans.shelf cimport Draw, shelf_draw, shelf_leave, shelf_take_over, shelf_unlist
-from rtmalloc.core.spans.span cimport SPAN_HELD, span_set_state
+from rtmalloc.core.spans.shelf cimport Draw, shelf_draw, shelf_leave, shelf_look, shelf_take_over, shelf_unlist
+from rtmalloc.core.spans.span cimport SPAN_HELD, span_set_state, span_slice
 from rtmalloc.core.types cimport Allocator, Shelf, Slot, Span
 
 cdef enum:
@@ -113,5 +113,7 @@ cdef inline Slot* slot_draw(Allocator* a, Slot* mine, uint32_t class_, Draw* d) 
         shelf.stolen += stolen
         shelf_take_over(a, shelf, s)
         shelf_draw(a, shelf, d)
+        # While it was HELD no free told anybody, and it may not have been needed after all: a whole one goes back.
+        shelf_look(a, shelf, tag, span_slice(a, s))
     shelf_leave(a, shelf, tag)
     return slot

@@ -16,7 +16,7 @@ from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.base.size_class cimport class_of_aligned, class_of_size, rt_class_count, rt_class_size, rt_class_slices
 from rtmalloc.core.giveback.purge cimport QUIET_NEVER, purge_for_peak, purge_segment
 from rtmalloc.core.pages cimport segment
-from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, growth_unmap_idle
+from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, growth_give_up_all
 from rtmalloc.core.pages.page_heap cimport (
     page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_open, page_heap_opened, page_heap_take,
     page_heap_take_aligned,
@@ -53,16 +53,16 @@ def highest_bit(uint64_t mask): return bitmap.rt_highest_bit(mask)
 # ---- page heap, purge and transfer cache, on real memory
 
 cdef struct Ground:
-    # Where segments are mapped on demand, and whether the next request is refused.
+    # Where segments are mapped on demand, and from how many segments on a request is refused.
     char* base
-    bint refuse
+    uint32_t most
 
 
 cdef int ground_open(void* context, uint32_t first, uint32_t count, int how) noexcept nogil:
     cdef Ground* ground = <Ground*>context
     cdef size_t segment_bytes = <size_t>RT_SLICE_BYTES * 64
     cdef char* at = ground.base + first * segment_bytes
-    if ground.refuse:
+    if how != SEGMENTS_GIVE_UP and count >= ground.most:
         return -1
     if how != SEGMENTS_GIVE_UP:
         return rt_os_map_at(at, count * segment_bytes)
@@ -99,12 +99,13 @@ cdef class Pages:
             rt_os_unmap(self.mapping, self.mapped)
             self.mapping = NULL
         page_heap_open(
-            &self.a.arena.pages, <char*><size_t>base, limit, on_demand, <Segment*>self.segments, self.summaries
+            &self.a.arena.pages, <char*><size_t>base, limit, <Segment*>self.segments, self.summaries
         )
         self.a.options.value[RT_OPTION_address_order] = 1
         self.a.arena.pages.address_order = &self.a.options.value[RT_OPTION_address_order]
         if on_demand:
             self.ground.base = <char*><size_t>base
+            self.ground.most = limit + 1
             self.a.arena.pages.hook = ground_open
             self.a.arena.pages.hook_context = &self.ground
 
@@ -160,13 +161,24 @@ cdef class Pages:
         """Whether runs are looked for where the last one was taken or given back (option address_order=0)."""
         self.a.options.value[RT_OPTION_address_order] = not wanted
 
-    def unmap_idle(self):
-        """Give up the address space of wholly free segments; how many."""
-        return growth_unmap_idle(self.pages())
+    def give_up(self):
+        """Give up the addresses of wholly free groups of segments; how many segments."""
+        return growth_give_up_all(self.pages())
 
-    def refuse(self, bint refuse):
-        """Whether memory for further segments is refused from now on."""
-        self.ground.refuse = refuse
+    def refuse(self, bint refuse, uint32_t least=1):
+        """Whether memory for `least` further segments in a row is refused from now on."""
+        self.ground.most = least if refuse else self.pages().limit + 1
+
+    def occupy(self, uint32_t s):
+        """Map a page, with content, where segment s has its last one."""
+        cdef char* at = self.ground.base + (s + 1) * <size_t>RT_SLICE_BYTES * 64 - 4096
+        if rt_os_map_at(at, 4096):
+            raise MemoryError
+        at[0] = 42
+
+    def foreign_is_whole(self, uint32_t s):
+        """Whether that page still has its content."""
+        return (self.ground.base + (s + 1) * <size_t>RT_SLICE_BYTES * 64 - 4096)[0] == 42
 
     @property
     def base(self):

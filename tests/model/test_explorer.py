@@ -1,49 +1,12 @@
-"""The bitmap span protocol, explored exhaustively in small scenarios; and each of its rules, shown to be needed.
-
-Which scenario and mutation is there for what: `scenarios.py`. What the states and steps are: `state.py`, `program.py`.
-"""
+"""The search itself: what it counts, and that it finds what is there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
 
 import pytest
 
-from .bitmap_protocol import BitmapProtocol
 from .explorer import Explored, Found, Violation, explore
-from .scenarios import LONG_SCENARIOS, MUTATIONS, SCENARIOS, Mutation
-from .state import Rules, Scenario
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_protocol_holds(scenario: Scenario) -> None:
-    result = explore(BitmapProtocol(scenario))
-    assert isinstance(result, Explored), str(result)
-    assert result.ends > 0
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("scenario", LONG_SCENARIOS, ids=lambda scenario: scenario.name)
-def test_protocol_holds_in_long_scenarios(scenario: Scenario) -> None:
-    test_protocol_holds(scenario)
-
-
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: f"{mutation.rule}: {mutation.scenario.name}")
-def test_mutation_is_caught(mutation: Mutation) -> None:
-    broken = replace(Rules(), **{mutation.rule: False})
-    result = explore(BitmapProtocol(mutation.scenario, broken))
-    assert isinstance(result, Found), f"{mutation.rule} is not needed: {result}"
-    assert result.kind == mutation.kind, str(result)
-
-
-def test_each_rule_has_a_mutation() -> None:
-    assert {field.name for field in fields(Rules)} == {mutation.rule for mutation in MUTATIONS}
-
-
-def test_scenarios_have_names_of_their_own() -> None:
-    names = [scenario.name for scenario in SCENARIOS + LONG_SCENARIOS]
-    assert len(set(names)) == len(names)
 
 
 class Walk:

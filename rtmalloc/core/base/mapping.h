@@ -1,0 +1,152 @@
+/* The arena's memory as the kernel sees it: mapped, given back, unmapped, looked at; a part of platform.h. */
+#ifndef RT_MAPPING_H
+#define RT_MAPPING_H
+
+/* libc's calls by which a program tells the kernel about its memory, whose names are ours (calls/marks.pxd). */
+static inline int rt_os_madvise(void *p, size_t bytes, int advice) { return (int)syscall(SYS_madvise, p, bytes, advice); }
+static inline int rt_os_mprotect(void *p, size_t bytes, int access) { return (int)syscall(SYS_mprotect, p, bytes, access); }
+static inline int rt_os_mlock(const void *p, size_t bytes) { return (int)syscall(SYS_mlock, p, bytes); }
+static inline int rt_os_mlock2(const void *p, size_t bytes, unsigned flags) {
+    /* As glibc: without flags it is mlock, on kernels before 4.4 too. */
+    return flags ? (int)syscall(SYS_mlock2, p, bytes, flags) : rt_os_mlock(p, bytes);
+}
+
+/* The end of the addresses that this process may use: the power of two above the main thread's stack. Kernels, emulators
+ * and valgrind differ in it. */
+static inline size_t rt_os_address_end(void) {
+#ifdef __SANITIZE_THREAD__
+    return (size_t)1 << 40; /* its shadow takes most of what lies above */
+#endif
+    size_t stack = (size_t)getauxval(AT_RANDOM), here = (size_t)__builtin_frame_address(0);
+    if (stack < here) stack = here;
+    return (size_t)1 << (64 - __builtin_clzl(stack));
+}
+
+/* Whether MAP_STACK keeps huge pages away: from Linux 6.7 on. Before, the flag means nothing. */
+static inline int rt_os_knows_stack(void) {
+    static int answer; /* 1 no, 2 yes; threads that ask at once find the same */
+    int known = __atomic_load_n(&answer, __ATOMIC_RELAXED);
+    if (!known) {
+        struct utsname kernel;
+        unsigned major = 0, minor = 0;
+        const char *at = uname(&kernel) == 0 ? kernel.release : "";
+        while (*at >= '0' && *at <= '9') major = major * 10 + (unsigned)(*at++ - '0');
+        if (*at == '.')
+            for (at++; *at >= '0' && *at <= '9'; at++) minor = minor * 10 + (unsigned)(*at - '0');
+        known = 1 + (major > 6 || (major == 6 && minor >= 7));
+        __atomic_store_n(&answer, known, __ATOMIC_RELAXED);
+    }
+    return known - 1;
+}
+
+/* What all memory of the arena is mapped with: mmap is the one call that every program makes, so it is made whatever a
+ * filter of system calls forbids. MAP_STACK saves the madvise against huge pages. */
+enum { RT_OS_ARENA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK };
+static inline void rt_os_no_huge_pages(void *p, size_t bytes) {
+    if (!rt_os_knows_stack()) rt_os_madvise(p, bytes, MADV_NOHUGEPAGE);
+}
+
+/* Zeroed, readable and writable memory in small pages at exactly `where`, never over another mapping. Kernels (and valgrind)
+ * that do not know MAP_FIXED_NOREPLACE take the address as a hint, so the answer is compared. */
+enum { RT_OS_MAPPED = 0, RT_OS_OCCUPIED = 1, RT_OS_REFUSED = -1 };
+static inline int rt_os_map_at(void *where, size_t bytes) {
+    int saved = errno, answer = RT_OS_MAPPED;
+    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (p == MAP_FAILED) {
+        answer = errno == EEXIST ? RT_OS_OCCUPIED : RT_OS_REFUSED;
+    } else if (p != where) {
+        munmap(p, bytes);
+        answer = RT_OS_OCCUPIED;
+    } else {
+        rt_os_no_huge_pages(p, bytes);
+    }
+    errno = saved;
+    return answer;
+}
+
+/* Map part of the arena anew: zeroed, and without whatever the program told the kernel about it. 0 on success. */
+static inline int rt_os_renew(void *p, size_t bytes) {
+    int saved = errno;
+    void *q = mmap(p, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED, -1, 0);
+    if (q == p) rt_os_no_huge_pages(p, bytes);
+    errno = saved;
+    return q == p ? 0 : -1;
+}
+
+/* Unmap part of the arena; 0 on success. Splitting a mapping fails at vm.max_map_count. */
+static inline int rt_os_release(void *p, size_t bytes) {
+    int saved = errno, r = munmap(p, bytes);
+    errno = saved;
+    return r;
+}
+
+/* RT_GUARD (test builds only): what was given back is inaccessible until it is handed out again, so that whoever still uses
+ * it, or uses it without having taken it, dies at the spot. The caller owns [p, p + bytes) when he opens it. */
+#ifdef RT_GUARD
+enum { RT_GUARDED = 1 };
+static inline void rt_guard_close(void *p, size_t bytes) {
+    int saved = errno;
+    rt_os_mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
+    errno = saved;
+}
+static inline void rt_guard_open(void *p, size_t bytes) {
+    int saved = errno;
+    size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
+    if (rt_os_mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
+    errno = saved;
+}
+#else
+enum { RT_GUARDED = 0 };
+static inline void rt_guard_close(void *p, size_t bytes) { (void)p, (void)bytes; }
+static inline void rt_guard_open(void *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
+/* Whether new mappings are locked into memory (mlockall(MCL_FUTURE)): MADV_DONTNEED refuses locked pages. */
+static inline int rt_os_locks_all(void) {
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int locked = p == MAP_FAILED || rt_os_madvise(p, 4096, MADV_DONTNEED) != 0;
+    if (p != MAP_FAILED) munmap(p, 4096);
+    return locked;
+}
+
+/* Drop pages of memory that is in use; they read as zero afterwards. 0 on success. Where madvise is forbidden they are mapped
+ * anew, and so are pages that the program has locked and freed, unless it wants all of its memory locked. */
+static inline int rt_os_drop(void *p, size_t bytes) {
+    int saved = errno, r = rt_os_madvise(p, bytes, MADV_DONTNEED);
+    if (r != 0 && (errno != EINVAL || !rt_os_locks_all())) r = rt_os_renew(p, bytes);
+    errno = saved;
+    return r;
+}
+
+/* Give the pages back; they read as zero afterwards. 0 on success. */
+static inline int rt_os_discard(void *p, size_t bytes) {
+    int r = rt_os_drop(p, bytes);
+    if (r == 0) rt_guard_close(p, bytes);
+    return r;
+}
+
+/* Make memory of the arena zero without making more of it resident: long runs of absent pages are discarded, because what
+ * they hold may be swapped out; the rest is written. */
+static inline void rt_os_clear(char *p, size_t bytes, size_t page) {
+    enum { ABSENT_LEAST = 16 }; /* pages that are worth a system call */
+    unsigned char present[4096];
+    char *absent = p; /* [absent, at) is not resident */
+    int saved = errno;
+    while (bytes) {
+        size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
+        if (mincore(p, piece, present) != 0) memset(present, 1, piece / page);
+        for (unsigned char *at = present, *end = present + piece / page; (at = memchr(at, 1, (size_t)(end - at))); at++) {
+            char *here = p + (size_t)(at - present) * page;
+            if ((size_t)(here - absent) >= ABSENT_LEAST * page && rt_os_drop(absent, (size_t)(here - absent)) == 0)
+                absent = here;
+            memset(absent, 0, (size_t)(here + page - absent));
+            absent = here + page;
+        }
+        p += piece;
+        bytes -= piece;
+    }
+    if (p > absent && rt_os_drop(absent, (size_t)(p - absent)) != 0) memset(absent, 0, (size_t)(p - absent));
+    errno = saved;
+}
+
+#endif
