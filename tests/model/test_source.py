@@ -26,7 +26,7 @@ def test_each_function_that_takes_steps_is_modelled() -> None:
         *("span_form", "span_set_state", "span_state", "span_claim", "arena_span_new", "tag_now", "tag_of_slice"),
         *("object_span", "objects_free", "unit_is_free"),
         # Before the protocol: an address is looked up by whatever holds the object.
-        "object_locate",
+        *("object_locate", "object_span_of"),
         # The look-up of statistics and of checks.
         "span_has_free",
     }

@@ -1,5 +1,5 @@
-# The front of the library whose caches are CPUs' (percpu.h). A thread without a registration has a heap of its own, and the
-# thread's front.
+# malloc and free of the library whose caches are CPUs' (variant percpu).
+# A thread without a registration has a heap of its own, and the thread's front. percpu.h has the sequences.
 from libc.stdint cimport uint32_t
 
 from cython cimport likely

@@ -1,5 +1,5 @@
-# The heaps of CPUs, in the per-CPU variant of the library (percpu.pxd): one for each CPU that a thread of the process has
-# ever allocated on. They stay: a thread that ends has nothing to give back.
+# The heaps of CPUs (variant percpu): one for each CPU that a thread of the process has allocated on.
+# They stay: a thread that ends has nothing to give back. percpu.pxd has the mode.
 #
 # malloc and free reach a CPU's bins by restartable sequences (percpu.h). Everything else of such a heap is what it is in a
 # thread's heap, and belongs to whichever thread has the heap's *turn*, a lock that is taken in the slow paths. A thread

@@ -1,4 +1,5 @@
-# The heartbeat of a CPU's heap. A thread does not wait for a tick: where another one has the turn, it is left to the next.
+# The heartbeat of a CPU's heap.
+# A thread does not wait for a tick: where another one has the turn, it is left to the next.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.cpu_heap cimport (

@@ -1,5 +1,5 @@
-# Where the tag of an address is looked up, in the libraries of variants.toml that have another way than the default one of
-# pages/tag.pxd. RT_LOOKUP chooses when the library is compiled.
+# Where the tag of an address is looked up, in the variants lookup-header, lookup-flat and lookup-radix.
+# The default is in pages/tag.pxd. RT_LOOKUP chooses when the library is compiled.
 #
 #     RT_LOOKUP_HEADER   in the first slice of each segment, by the address's mask. No run reaches over a segment's border
 #     RT_LOOKUP_FLAT     a table of all addresses that a process can have: 16 GiB of address space, no base

@@ -1,6 +1,6 @@
-/* Restartable sequences: how a thread changes a bin that belongs to the CPU it runs on, without a lock and without an
- * atomic instruction. Compiled in by RT_PERCPU=1, for x86-64 Linux; elsewhere, and where the process has no
- * registration with the kernel, the caches are those of threads (percpu.pxd).
+/* Restartable sequences: a thread changes a bin of the CPU it runs on without an atomic instruction.
+ * Compiled in by RT_PERCPU=1, for x86-64 Linux; elsewhere, and where the process has no registration with the
+ * kernel, the caches are those of threads (percpu.pxd).
  *
  * The kernel's part (rseq(2), Linux 4.18): every thread has a small area, `struct rseq`, in which the kernel writes the
  * number of the CPU (cpu_id) and from which it reads the address of a descriptor (rseq_cs). A descriptor names a range

@@ -1,5 +1,5 @@
-# Caches per CPU instead of per thread: the mode. A variant of the library (RT_PERCPU=1, percpu.h); in the default one
-# RT_PERCPU_BUILT is 0 and all of it folds away.
+# Caches per CPU instead of per thread: whether the process has the means (variant percpu).
+# In the default library RT_PERCPU_BUILT is 0 and all of it folds away. percpu.h has the sequences.
 #
 # On when the process's threads have glibc's registration with the kernel, and the kernel can abort other threads' sequences
 # (Linux 5.10). Otherwise, and for a single thread without one, everything is as in the default library: heaps of threads.

@@ -1,5 +1,5 @@
-# A front that begins by asking for the thread's state, instead of a heap pointer that is never NULL: the alternative to idea 5
-# (RT_STATE_TEST).
+# A front that first asks for the thread's state: the alternative to idea 5 (variant state-test).
+# The default has a heap pointer that is never NULL. RT_STATE_TEST chooses.
 from libc.stdint cimport uint32_t
 
 from cython cimport unlikely

@@ -1,4 +1,5 @@
-/* Atomic steps on shared words. Cython has no C11 atomics; these wrap gcc's builtins, which ThreadSanitizer knows.
+/* Atomic steps on shared words: gcc's builtins, since Cython has no C11 atomics.
+ * ThreadSanitizer knows them.
  *
  * The default here is sequential consistency for read-modify-write: on x86-64 it costs the same lock prefix, and the
  * protocol of docs/protocol.md needs it where one thread's OR and another's scan of the neighbouring word must not

@@ -1,5 +1,6 @@
-/* Attributes that Cython cannot write. A function gets its attributes through its return type: the ctypedefs of
- * attributes.pxd name these macros, so that `cdef cold_pointer f()` is emitted as `static COLD void *f()`. */
+/* Attributes that Cython cannot write.
+ * A function gets its attributes through its return type: the ctypedefs of attributes.pxd name these macros, so that
+ * `cdef cold_pointer f()` is emitted as `static COLD void *f()`. */
 #ifndef RT_ATTRIBUTES_H
 #define RT_ATTRIBUTES_H
 #include <stddef.h>

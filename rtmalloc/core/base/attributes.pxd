@@ -1,5 +1,6 @@
-# Return types that carry function attributes (attributes.h): cold_* and slow_* stay out of line, so that fast paths
-# need no stack frame; fast_* start on a cache line; inlined_* are parts of several fast paths.
+# Return types that carry function attributes (attributes.h).
+# cold_* and slow_* stay out of line, so that fast paths need no stack frame; fast_* start on a cache line; inlined_*
+# are parts of several fast paths.
 
 cdef extern from "base/attributes.h" nogil:
     ctypedef void cold_void "RT_COLD_VOID"

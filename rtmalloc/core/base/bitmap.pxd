@@ -1,4 +1,4 @@
-# Sets of up to 64 things as one word: masks, runs of ones, and their look-up. Pure functions.
+# Sets of up to 64 things as one word: masks, runs of ones, and their look-up; pure functions.
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "base/bitmap.h" nogil:

@@ -1,4 +1,5 @@
-# One line on stderr about a broken program, then abort. No stdio: its buffers would come from malloc.
+# One line on stderr about a broken program, then abort.
+# No stdio: its buffers would come from malloc.
 from libc.stdint cimport uint64_t
 
 from rtmalloc.core.base.attributes cimport cold_void

@@ -1,13 +1,13 @@
-/* Who is forking, and whether this process is a copy that no handler has prepared.
+/* Which thread is forking, and whether this process is a copy that no handler has prepared.
  *
  * From fork_prepare to fork_parent or fork_child the forking thread owns every lock. Handlers of other libraries may run in
  * between: they may allocate, which counts as `depth`, and they may wait for a thread that waits for us. So a thread that has
- * waited long takes the locks from a forking thread that sleeps in somebody's handler: depth becomes FORK_GIVEN_UP, and the
+ * waited long takes the locks from a forking thread that sleeps in a foreign handler: depth becomes FORK_GIVEN_UP, and the
  * child, which then may be torn, mends itself (calls/mend.pxd).
  *
  * A process that a raw clone or _Fork made has no handler at all. A page that the kernel clears in every copy of the memory
  * tells: its mark is then 0, and the first lock taken there mends. It is made with the second thread; until then the mark is a
- * word that stays, for there is nobody else to hold a lock. */
+ * word that stays, because no other thread can hold a lock. */
 #ifndef RT_LOCK_H
 #define RT_LOCK_H
 #include <stdint.h>

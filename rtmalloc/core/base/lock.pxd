@@ -1,7 +1,7 @@
-# A four-byte lock: spin a little, then sleep in the kernel. The locks that threads wait for are held for well under a
-# microsecond, so sleeping pays only when the holder has lost its CPU. Three are held across a system call, and nobody
-# waits for those on the way to memory: the purge lock (only tried, but for trim() and fork), a heap's own lock while a
-# refill opens a segment (others only try it), and the registry of heaps while it maps room for new ones.
+# A four-byte lock: spin a little, then sleep in the kernel.
+# The locks that threads wait for are held for well under a microsecond, so sleeping pays only when the holder has lost
+# its CPU. Once the allocator is open, two are held across a system call that may take long: the purge lock, which is only
+# tried but for trim() and fork, and the lock of the list of heaps, while room for new ones is mapped.
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport (

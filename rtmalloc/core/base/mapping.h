@@ -1,4 +1,4 @@
-/* The arena's memory as the kernel sees it: mapped, mapped anew, given back, unmapped, and looked at. A part of platform.h. */
+/* The arena's memory as the kernel sees it: mapped, given back, unmapped, looked at; a part of platform.h. */
 #ifndef RT_MAPPING_H
 #define RT_MAPPING_H
 

@@ -1,4 +1,4 @@
-/* What the generated table of run-time options (_options.h, from options.toml) is made of, and the environment. */
+/* What the generated table of run-time options (_options.h) is made of, and the environment. */
 #ifndef RT_OPTIONS_H
 #define RT_OPTIONS_H
 #include <stdint.h>

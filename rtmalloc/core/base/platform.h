@@ -1,6 +1,6 @@
-/* All that the allocator asks of the operating system. Nothing above this layer makes a system call, and nothing in it
- * calls malloc, or a function of the C library that another library may have replaced (system.h). errno stays the caller's.
- * Linux. */
+/* All that the allocator asks of the operating system, which is Linux.
+ * Above this layer only giveback/background.h and calls/switch.h make system calls. Nothing here calls malloc, or a function of
+ * the C library that another library may have replaced (system.h). errno stays the caller's. */
 #ifndef RT_PLATFORM_H
 #define RT_PLATFORM_H
 #ifndef _GNU_SOURCE

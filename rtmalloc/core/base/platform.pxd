@@ -1,4 +1,4 @@
-# The operating system: platform.h holds the calls, this file their names. Only this layer makes system calls.
+# The operating system: the names of the calls in platform.h.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "base/platform.h" nogil:

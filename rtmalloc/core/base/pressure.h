@@ -1,6 +1,7 @@
-/* Where the kernel says that memory is short, and how to ask it: PSI triggers (the cgroup's memory.pressure, else the whole
- * system's), the cgroup's memory.events, or a file that RTMALLOC_PRESSURE_FILE names. Used by the background thread of the
- * core and by the Python face; nothing here allocates. A machine that offers none of them is no error. */
+/* Where the kernel says that memory is short, and how to ask it.
+ * PSI triggers (the cgroup's memory.pressure, else the whole system's), the cgroup's memory.events, or a file that
+ * RTMALLOC_PRESSURE_FILE names. Used by the background thread of the core and by the Python face; nothing here
+ * allocates. A machine that offers none of them is no error. */
 #ifndef RT_PRESSURE_H
 #define RT_PRESSURE_H
 #ifndef _GNU_SOURCE

@@ -1,4 +1,4 @@
-# A map from addresses to values for what lies outside the arena: three levels of 4096 entries over the page number.
+# A map from addresses to values for what lies outside the arena: three levels of 4096 entries.
 # Look-ups take no lock and touch only the map, so any pointer may be asked about. Nodes are never freed.
 from libc.stdint cimport uint64_t
 

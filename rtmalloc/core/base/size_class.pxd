@@ -1,5 +1,6 @@
-# Small size classes. The table is generated from rtmalloc.toml by rtmalloc/size_table.py, or read when the process starts
-# (table_file.pxd); size_table.h holds it. It does not change after the allocator is open.
+# From a number of bytes to the small size class and its bin.
+# The table is generated from rtmalloc.toml by rtmalloc/size_table.py, or read when the process starts (table_file.pxd);
+# size_table.h holds it. It does not change after the allocator is open.
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
 
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES

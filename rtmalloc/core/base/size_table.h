@@ -1,6 +1,7 @@
-/* The table of small size classes that this process uses: the built one (rtmalloc.toml), or one that was read when the
- * process began (table_file.pxd), before its first allocation. It lies on pages of its own, which are sealed against
- * writing before the first block is handed out. */
+/* The table of small size classes that this process uses: the built one, or one that was read.
+ * The built one comes from rtmalloc.toml. Another is read when the process begins (table_file.pxd), before its first
+ * allocation. The table lies on pages of its own, which are sealed against writing before the first block is handed
+ * out. */
 #ifndef RT_SIZE_TABLE_DATA_H
 #define RT_SIZE_TABLE_DATA_H
 #include <stddef.h>

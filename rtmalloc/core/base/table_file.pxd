@@ -1,4 +1,4 @@
-# A table of size classes, read from a file when the process starts: RTMALLOC_OPTIONS="config=FILE".
+# A table of size classes, read from a file at start: RTMALLOC_OPTIONS="config=FILE".
 #
 # `rtmalloc classes compile` checks the rules of rtmalloc.toml and writes 32-bit little-endian words (table_compile() in
 # rtmalloc/size_table.py): magic, version, bytes of a slice, number of classes; of each class the bytes of a block and the

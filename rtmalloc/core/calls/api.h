@@ -1,5 +1,6 @@
-/* The table through which Python code reaches the allocator that really serves the process. The preload library exports
- * it as rtmalloc_api(); an extension that finds one uses it, and its own instance otherwise. New entries go at the end. */
+/* The table of calls through which Python code reaches the allocator that really serves the process.
+ * The preload library exports it as rtmalloc_api(); an extension that finds one uses it, and its own instance
+ * otherwise. New entries go at the end. */
 #ifndef RT_API_H
 #define RT_API_H
 #ifndef _GNU_SOURCE

@@ -1,5 +1,5 @@
-/* `rtmalloc run --no-children`: the library takes itself out of the environment that child processes inherit. The launcher
- * is an exec, so only the library can. Strings are shortened in place: nothing is allocated. */
+/* `rtmalloc run --no-children`: the library leaves the environment that child processes inherit.
+ * The launcher is an exec, so only the library can. Strings are shortened in place: nothing is allocated. */
 #ifndef RT_CHILDREN_H
 #define RT_CHILDREN_H
 #include <stddef.h>

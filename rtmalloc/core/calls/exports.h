@@ -1,5 +1,6 @@
-/* The names under which programs find us, as aliases of the functions that Cython emits. In the extension module the
- * linker's version script hides them again. */
+/* The names under which programs find us: malloc, free, and all their kin.
+ * They are aliases of the functions that Cython emits. In the extension module the linker's version script hides
+ * them again. */
 #ifndef RT_EXPORTS_H
 #define RT_EXPORTS_H
 #include <errno.h>

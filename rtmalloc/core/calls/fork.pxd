@@ -1,4 +1,4 @@
-# fork: the parent stops everything that holds a lock; the child, alone now, takes over what the other threads had.
+# fork: the parent takes every lock; the child, alone now, takes over what other threads had.
 #
 # A fork stops the parent's other threads between any two instructions. What they have under locks is whole, because the
 # handler takes every lock first. What they own privately is not trusted in the child, except where one store at a time

@@ -1,4 +1,4 @@
-# What free's fast path misses into: a full bin, another slot's object, a large block, what is no block at all.
+# What free's fast path misses into: a full bin, another slot's object, a large block, no block at all.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from cython cimport unlikely

@@ -1,5 +1,6 @@
-# malloc and free, with the front that the library is built with: the thread's (thread_front.pxd), or one of two in
-# alternatives/. A constant chooses, so that nothing of the others remains.
+# malloc and free themselves, with the front that the library is built with.
+# It is the thread's (thread_front.pxd), or one of two in alternatives/. A constant chooses, so that nothing of the
+# others remains.
 from libc.stdint cimport uint32_t
 
 from cython cimport unlikely

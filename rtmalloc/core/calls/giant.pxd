@@ -1,5 +1,6 @@
-# Giants: blocks with a mapping of their own outside of the arena, because they did not fit or because realloc keeps growing
-# them: the kernel then moves page tables, not bytes. They are known by their first page.
+# Giants: blocks with a mapping of their own, outside of the arena.
+# They did not fit, or realloc keeps growing them: the kernel then moves page tables, not bytes. They are known by their
+# first page.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_add_u64

@@ -1,5 +1,5 @@
-/* What hooks.pxd needs of CPython. The functions are looked up at run time, so that the preload library depends on no
- * Python; the struct is CPython's PyMemAllocatorEx, unchanged since 3.5. */
+/* What hooks.pxd needs of CPython, looked up at run time: the preload library depends on no Python.
+ * The struct is CPython's PyMemAllocatorEx, unchanged since 3.5. */
 #ifndef RT_HOOKS_H
 #define RT_HOOKS_H
 #ifndef _GNU_SOURCE

@@ -1,5 +1,6 @@
-# What a program tells the kernel about a block must not outlive the block: not for children, locked, read-only. These are
-# libc's calls under their own names. They note the segments, and a run of slices that comes back there is mapped anew.
+# madvise, mprotect and mlock under their own names: what they tell of a block must not outlive the block.
+# Not for children, locked, read-only: such marks stay with addresses. The calls note the segments, and a run of slices that
+# comes back there is mapped anew.
 from libc.stdint cimport uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_load_relaxed_u64

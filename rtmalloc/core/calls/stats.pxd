@@ -1,5 +1,6 @@
-# Numbers about the whole allocator, gathered on demand by walking tags and bitmaps: nothing here is counted on a fast
-# path. The walk takes no lock, so under load the numbers are those of slightly different instants.
+# Numbers about the whole allocator, gathered on demand by walking tags and bitmaps.
+# Nothing here is counted on a fast path. The walk takes no lock, so under load the numbers are those of slightly
+# different instants.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 

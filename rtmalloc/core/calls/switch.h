@@ -1,5 +1,5 @@
-/* RTMALLOC=0 for a preloaded process: the library takes itself out of LD_PRELOAD and the program starts anew, so that
- * nothing of it is left. Strings are shortened in place: nothing is allocated. */
+/* RTMALLOC=0 for a preloaded process: the library leaves LD_PRELOAD and the program starts anew.
+ * So nothing of it is left. Strings are shortened in place: nothing is allocated. */
 #ifndef RT_SWITCH_H
 #define RT_SWITCH_H
 #include <fcntl.h>

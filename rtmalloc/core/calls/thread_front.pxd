@@ -1,4 +1,5 @@
-# The fast paths of malloc and free. Both fit one screen; what they miss into is out of line (malloc_slow.pxd, free_slow.pxd).
+# The fast paths of malloc and free on a thread's heap.
+# Both fit one screen; what they miss into is out of line (malloc_slow.pxd, free_slow.pxd).
 #
 # malloc: thread heap -> bin by a table -> pop.
 # free:   tag of the slice -> (tag - own tag base) is the bin's offset, or the object is not of our slot -> push.

@@ -1,5 +1,5 @@
-# A tick: every few hundred frees or few dozen refills of a busy thread, every few frees of a slow one, a slow path looks at
-# the clock and does what is due.
+# A tick: now and then a slow path looks at the clock and does what is due.
+# It comes every few hundred frees or few dozen refills of a busy thread, and every few frees of a slow one.
 from libc.stdint cimport int32_t, uint64_t
 
 from cython cimport unlikely

@@ -1,4 +1,4 @@
-/* The background thread: made with all signals blocked, so that none of the program's handlers ever runs on it. */
+/* How the background thread is made: all signals blocked, so that no handler of the program runs on it. */
 #ifndef RT_BACKGROUND_H
 #define RT_BACKGROUND_H
 #ifndef _GNU_SOURCE

@@ -1,7 +1,7 @@
-# The background thread: purges when nobody calls us, and follows when the kernel says that memory is short. Without it a
-# process gives memory back while some thread still allocates now and then; one that stops altogether keeps what it had.
-# Opt-in (the Python launcher opts in), started only once there is memory worth it, and it ends when nothing is left to do;
-# the next heartbeat starts another.
+# The background thread: purges when the program calls us no more, and follows pressure.
+# Without it a process gives memory back while some thread still allocates now and then; one that stops altogether keeps
+# what it had. Opt-in (the Python launcher opts in), started only once there is memory worth it, and it ends when
+# nothing is left to do; the next heartbeat starts another.
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport (

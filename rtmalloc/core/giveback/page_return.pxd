@@ -1,4 +1,5 @@
-# Pages inside spans go back to the kernel while the span stays in use: RSS follows live pages, not live spans.
+# Empty pages inside spans go back to the kernel while the span stays in use.
+# RSS follows live pages, not live spans.
 #
 # A mostly free span that nobody draws from keeps its pages resident for the sake of a few survivors. Anybody may return
 # the pages between them, without the owner: claim the objects that overlap a page, and if all came, the page is ours

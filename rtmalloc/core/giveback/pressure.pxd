@@ -1,6 +1,7 @@
-# When memory is short: the emergency flush across all threads, and who sets it off. A failed mmap does (entry.pxd), a call
-# does (rtmalloc_emergency_flush), and the kernel does where somebody watches its sources of pressure (pressure.h): the
-# background thread, or a thread of Python's that has callbacks to call.
+# When memory is short: the emergency flush across all threads, and what sets it off.
+# Refused memory does (calls/malloc_slow.pxd), a call does (rtmalloc_emergency_flush), and the kernel does where a
+# thread watches its sources of pressure (base/pressure.h): the background thread, or one of Python's that has callbacks
+# to call.
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u64, rt_swap_if_u64

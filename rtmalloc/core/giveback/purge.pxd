@@ -1,6 +1,7 @@
-# Free memory goes back to the kernel after a delay. No timestamps: a pass over all segments ages every dirty slice by one
-# generation and purges what was old already, and two passes make a delay, so a slice stays between one half and one whole
-# delay. The same pass returns the empty pages of spans that nobody drew from (page_return.pxd).
+# Free slices go back to the kernel after a delay, by passes over all segments.
+# No timestamps: a pass ages every dirty slice by one generation and purges what was old already, and two passes make a
+# delay, so a slice stays between one half and one whole delay. The same pass returns the empty pages of spans that no
+# refill drew from (page_return.pxd).
 #
 # Whoever ticks when a pass is due does a bounded part of it. And a large block that raises the peak gives back what is
 # dirty, as much as the rise, within an allowance per second. No system call happens under a lock that anybody waits for:

@@ -1,5 +1,5 @@
-# The heartbeat. free counts down to the next tick, by which a heap sees the clock, and this count is also what makes free's
-# fast path stop at an object that the profile has chosen (sample.pxd).
+# The heartbeat: free counts down to the next tick, by which a heap sees the clock.
+# This count is also what makes free's fast path stop at an object that the profile has chosen (sample.pxd).
 from libc.stdint cimport int32_t, uint32_t
 
 from rtmalloc.core.types cimport Heap

@@ -1,5 +1,6 @@
-/* The steps of the fast paths on a bin, which lies `at` bytes behind a heap's first one. On x86-64 they address it by heap
- * and offset, and its top moves by one instruction on memory, where compilers would use two. */
+/* The steps of the fast paths on a bin, which lies `at` bytes behind a heap's first one.
+ * On x86-64 they address it by heap and offset, and its top moves by one instruction on memory, where compilers
+ * would use two. */
 #ifndef RT_BIN_H
 #define RT_BIN_H
 #include "../base/attributes.h"

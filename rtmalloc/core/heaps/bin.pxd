@@ -1,4 +1,5 @@
-# A bin: a stack of free objects of one class, as pointers in the heap's cells. malloc pops and free pushes in calls/front.pxd.
+# A bin: a stack of free objects of one class, as pointers in the heap's cells; how it grows and shrinks.
+# malloc pops and free pushes in calls/thread_front.pxd.
 #
 # A cell that is NULL ends the stack for malloc: the bottom of the block is one, and so is a *fence* (sample.pxd), which
 # stands above the object that it is for.

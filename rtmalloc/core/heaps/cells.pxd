@@ -1,5 +1,6 @@
-# Cells: the memory of a heap's bins. A bin's block is a power of two of them, cut from one area; blocks that a bin has
-# outgrown wait for the next one of their size.
+# Cells: the memory of a heap's bins.
+# A bin's block is a power of two of them, cut from one area; blocks that a bin has outgrown wait for the next one of
+# their size.
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 

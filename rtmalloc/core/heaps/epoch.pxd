@@ -1,5 +1,5 @@
-# The epoch: what a heap gives back by itself, of what its bins did not need. Without it, bins in balance would keep their
-# content.
+# The epoch: what a heap gives back by itself, of what its bins did not need.
+# Without it, bins in balance would keep their content.
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs, RT_OPTION_low_water

@@ -1,5 +1,6 @@
-# Objects that go home: into their spans' bitmaps, by one atomic OR for all that lie in one word. A bin that is full sends its
-# older half; objects of other slots, and of classes that the heap has no bin for, gather in an array of their own first.
+# Objects go home: into their spans' bitmaps, by one atomic OR for all that lie in one word.
+# A bin that is full sends its older half; objects of other slots, and of classes that the heap has no bin for, gather
+# in an array of their own first.
 from libc.stdint cimport uint32_t, uint64_t
 
 from cython cimport unlikely

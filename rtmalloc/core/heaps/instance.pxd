@@ -1,4 +1,4 @@
-# The one instance of the allocator, and how it is opened: by whatever call comes first, in the middle of anything.
+# The one instance of the allocator, and how it is opened: by whatever call comes first.
 from libc.stdint cimport uint32_t
 
 from rtmalloc.core.alternatives.percpu cimport percpu_enable

@@ -1,4 +1,4 @@
-# A thread and its heap.
+# A thread and its heap: the first call makes one, the thread's end gives it back.
 from rtmalloc.core.base.attributes cimport cold_pointer
 from rtmalloc.core.heaps.heap_pool cimport heap_acquire, heap_recycle
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open

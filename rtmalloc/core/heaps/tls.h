@@ -1,4 +1,4 @@
-/* The few statics: the thread's heap pointer, two heaps that are always empty, and the allocator itself.
+/* The few statics: the thread's heap pointer, two heaps that are always empty, the allocator itself.
  *
  * A new thread's pointer leads to rt_heap_empty, whose bins are empty and whose tag base matches no tag: malloc and free
  * need no test for it, they miss into their slow paths. A thread that has passed its exit points to rt_heap_late, which

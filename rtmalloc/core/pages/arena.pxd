@@ -1,4 +1,4 @@
-# The arena: one range of addresses for everything but giants. Address arithmetic, and a span's entry.
+# The arena: one range of addresses for everything but giants; address arithmetic, a span's entry.
 #
 # All metadata lies in dense tables outside of the memory that programs write to: an entry per slice.
 from libc.stdint cimport uint32_t, uint64_t

@@ -1,4 +1,4 @@
-# How the page heap grows and shrinks: segments are opened in groups, given up when they are idle, and opened again.
+# How the page heap grows and shrinks: segments are opened in groups, given up, and opened again.
 #
 # Nothing is reserved. The arena is a range of addresses that the program is not going to use: what it does have there
 # nevertheless is left out.

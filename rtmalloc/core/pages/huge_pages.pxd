@@ -1,8 +1,9 @@
-# Huge pages, and whether they pay. A huge page saves 511 faults, 0.2 to 0.9 ms of them, and normally takes 0.1 to 0.4 ms
-# to be cleared; but where the kernel must compact memory first, or the host of a virtual machine has taken the memory away
-# meanwhile, it takes 4 ms and more. So under the dense rule now and then a group of segments first asks for one, with the
-# clock in hand: after a quick one the next groups get them without a test (a test makes memory resident that is perhaps not
-# used), after a slow one they do without.
+# Huge pages, and whether they pay.
+# A huge page saves 511 faults, 0.2 to 0.9 ms of them, and normally takes 0.1 to 0.4 ms to be cleared; but where the
+# kernel must compact memory first, or the host of a virtual machine has taken the memory away meanwhile, it takes 4 ms
+# and more. So under the dense rule now and then a group of segments first asks for one, with the clock in hand: after a
+# quick one the next groups get them without a test (a test makes memory resident that is perhaps not used), after a
+# slow one they do without.
 #
 # The counters are relaxed and may be updated by several threads at once: they steer, nothing relies on them.
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -1,4 +1,4 @@
-# The page heap: runs of slices for spans and large blocks, lowest address first, dirty memory before clean.
+# The page heap: runs of slices for spans and large blocks, lowest first, dirty memory before clean.
 #
 # One lock; no system call under it. summary.pxd finds a segment with a run, base/bitmap.pxd the run inside it, growth.pxd
 # opens more of the arena.

@@ -1,4 +1,5 @@
-# Summaries over all segments: which of them have a run of so many slices. A search looks at them instead of at the segments.
+# Summaries: which segments have a run of so many slices.
+# A search looks at them instead of at the segments.
 #
 # A summary is a bitmap over segments. There is one for each length 1, 2, 4, ... 64, for free slices and for those that are
 # dirty as well. They belong to the page heap, and are changed under its lock.

@@ -1,5 +1,5 @@
-# The tables that describe the arena, and the memory behind its segments: mapped as they are needed. Nothing is charged,
-# locked or dumped that is not in use.
+# The arena's tables and the memory behind its segments, mapped as they are needed.
+# Nothing is charged, locked or dumped that is not in use.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.lookup cimport lookup_open_flat, lookup_open_headers, lookup_open_radix

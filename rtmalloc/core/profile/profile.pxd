@@ -1,5 +1,6 @@
-# The profile: which sizes a program asks for, and how long it keeps them. Off, it costs nothing; on, about one request in
-# `profile_every` is followed from malloc to free, and nothing is added to the fast paths.
+# The profile: which sizes a program asks for, and how long it keeps them.
+# Off, it costs nothing; on, about one request in `profile_every` is followed from malloc to free, and nothing is added
+# to the fast paths.
 #
 #     which request     the one that takes a chosen object out of a bin (heaps/sample.pxd)
 #     what it weighs    `every` requests like it

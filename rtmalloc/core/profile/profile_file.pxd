@@ -1,5 +1,5 @@
-# The profile as a file, written when the process ends: RTMALLOC_PROFILE=DIRECTORY. docs/profiles.md describes the format;
-# rtmalloc/profile.py writes the same from Python.
+# The profile as a file, written when the process ends: RTMALLOC_PROFILE=DIRECTORY.
+# docs/profiles.md describes the format; rtmalloc/profile/recording.py writes the same from Python.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset, strlen
 

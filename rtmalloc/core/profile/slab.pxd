@@ -1,5 +1,6 @@
-# Slabs: where the objects lie that the profile follows. A slab is a span of one class under the profile's lock, with a record
-# for each object beside it. Its tag is TAG_SAMPLED, so that whatever frees such an object comes by here.
+# Slabs: where the objects lie that the profile follows.
+# A slab is a span of one class under the profile's lock, with a record for each object beside it. Its tag is
+# TAG_SAMPLED, so that whatever frees such an object comes by here.
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memset
 

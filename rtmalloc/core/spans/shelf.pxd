@@ -1,4 +1,5 @@
-# A shelf: the spans of one class that one slot has. Its lock guards their state and queue; their bits are everybody's.
+# A shelf: the spans of one class that one slot has; drawing, coming home, hints.
+# Its lock guards their state and queue; their bits are everybody's.
 #
 # A refill holds the lock. Everything else only tries it: a free whose object makes a span usable again, or whole, must not
 # wait for a thread that has lost its CPU. Where the lock is taken, it leaves a *hint*, the span's slice, and tries once more;

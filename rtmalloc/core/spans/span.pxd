@@ -1,4 +1,5 @@
-# A span: a run of slices cut into equal objects, whose free ones are bits. types.pxd has the fields and their equations.
+# A span: a run of slices cut into equal objects, whose free ones are bits.
+# types.pxd has the fields and their equations.
 #
 # Every transfer is one atomic OR (objects come home) or one atomic AND (objects are claimed); a bit belongs to whatever
 # thread cleared it. A thread that has cleared *all* bits of a span owns it alone. docs/protocol.md has the argument.

@@ -1,6 +1,6 @@
-# Spans in order, by address or the latest first: a pairing heap through the spans' own links. Insert is O(1), taking the lowest
-# or removing any one is O(log n) amortised, and nothing is allocated. Used for a thread's partly free spans of a class
-# and for the central store; guarded by whoever guards the spans in it.
+# Spans in order, by address or the latest first: a pairing heap through the spans' own links.
+# Insert is O(1), taking the lowest or removing any one is O(log n) amortised, and nothing is allocated. Each shelf has
+# one, under its lock.
 from libc.stdint cimport uint64_t
 
 from rtmalloc.core.types cimport Span

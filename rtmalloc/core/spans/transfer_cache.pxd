@@ -1,6 +1,7 @@
-# Whole empty spans between the threads and the page heap: one small LIFO per span length, so that a span given up by one
-# class or thread is formed anew by the next without the page heap's work. What it holds counts as used in the page heap
-# and is resident; it is bounded in bytes and emptied when it was not needed for an epoch.
+# The transfer cache: whole empty spans between the shelves and the page heap, by length.
+# One small LIFO per span length, so that a span given up by one class or slot is formed anew by the next without the
+# page heap's work. What it holds counts as used in the page heap and is resident; it is bounded in bytes and emptied
+# when it was not needed for an epoch.
 from libc.stdint cimport uint32_t
 
 from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_relaxed_u32
