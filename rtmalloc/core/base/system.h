@@ -1,5 +1,6 @@
-/* System calls without the C library. Its functions have names, and libraries put themselves under names: libfaketime under
- * the clock, socket_wrapper under close, uid_wrapper under syscall. Whatever they do there, allocate or lock, malloc must not
+/* System calls without the C library.
+ * Its functions have names, and libraries put themselves under names: libfaketime under the clock, socket_wrapper under close,
+ * uid_wrapper under syscall. Whatever they do there, allocate or lock, malloc must not
  * call it. The answer is the kernel's: a value, or an error number as a negative one; errno stays the program's. */
 #ifndef RT_SYSTEM_H
 #define RT_SYSTEM_H

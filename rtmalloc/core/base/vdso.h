@@ -1,6 +1,6 @@
-/* The functions that the kernel maps into every process, for the clock and the CPU without a system call. They are found in
- * its small ELF image by hand: dlsym takes locks, allocates, and can be interposed. Without an image (valgrind, some emulators)
- * the system calls serve. */
+/* The functions that the kernel maps into every process, for the clock and the CPU without a system call.
+ * They are found in its small ELF image by hand: dlsym takes locks, allocates, and can be interposed.
+ * Without an image (valgrind, some emulators) the system calls serve. */
 #ifndef RT_VDSO_H
 #define RT_VDSO_H
 #include <elf.h>

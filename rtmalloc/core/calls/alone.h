@@ -1,4 +1,4 @@
-/* System calls that want the process, or the file-system context, to have one thread: the background thread ends first. */
+/* System calls that want a process, or a file-system context, of one thread: the background thread ends first. */
 #ifndef RT_ALONE_H
 #define RT_ALONE_H
 #include <errno.h>

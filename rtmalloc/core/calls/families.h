@@ -1,5 +1,5 @@
-/* Names of other allocators, for programs that are linked with one of them: what hands out a block, takes one, or asks about
- * one. All of a family or none, for a block of ours must never reach another allocator's free. docs/names.md has the table. */
+/* Names of other allocators, for programs that are linked with one of them.
+ * What hands out a block, takes one, or asks about one: all of a family or none, for a block of ours must never reach another allocator's free. docs/names.md has the table. */
 #ifndef RT_FAMILIES_H
 #define RT_FAMILIES_H
 #include <limits.h>

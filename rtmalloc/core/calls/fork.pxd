@@ -30,10 +30,10 @@ from rtmalloc.core.heaps.thread cimport thread_heap_or_null
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
-from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
+from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_class, tag_is_small, tag_of_slice
 from rtmalloc.core.profile.profile cimport profile_fork_child
 from rtmalloc.core.spans.object cimport object_locate
-from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_take_over
+from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_read_hints, shelf_take_over
 from rtmalloc.core.spans.span cimport SPAN_HELD
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
 
@@ -81,6 +81,14 @@ cdef inline void fork_locks(Allocator* a, int what, Taking* t) noexcept nogil:
     fork_lock(&a.arena.pages.lock, what, t)
     fork_lock(&a.arena.tables_lock, what, t)
     fork_lock(&a.pressure.lock, what, t)
+
+
+cdef inline void fork_read_hints(Allocator* a) noexcept nogil:
+    # What was left for the holder of the shelves' locks meanwhile. Behind the last of them: a look may want another shelf.
+    cdef uint32_t i, c
+    for i in range(a.slot_count):
+        for c in range(1, rt_class_count):
+            shelf_read_hints(a, &a.slots[i].shelves[c], a.slots[i].tag_base | c * BIN_BYTES)
 
 
 cdef inline bint fork_take(Allocator* a) noexcept nogil:
@@ -139,6 +147,7 @@ cdef inline void fork_parent() noexcept nogil:
         return
     if rt_fork_end():
         fork_locks(allocator(), FORK_DROP, NULL)
+        fork_read_hints(allocator())
     rt_streams_unlock()
 
 
@@ -146,6 +155,7 @@ cdef inline cold_void fork_give_up "rt_fork_give_up"() noexcept nogil:
     # By a thread that has waited long for a lock: the forking thread may be waiting for it, in another library's handler.
     if rt_fork_take_away():
         fork_locks(allocator(), FORK_DROP, NULL)
+        fork_read_hints(allocator())
 
 
 cdef inline bint fork_is_orphan(const Heap* mine, const Heap* h) noexcept nogil:
@@ -269,6 +279,7 @@ cdef inline cold_void fork_mend "rt_mend"() noexcept nogil:
                 fork_recycle_heap(a, h)
             h = h.next
     rt_mark_good()
+    fork_read_hints(a)
     if RT_CHECK:
         check_shared(a)
 

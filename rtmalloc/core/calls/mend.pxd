@@ -1,5 +1,5 @@
-# A copy of the process whose memory may be torn: made by a raw clone, or by a fork whose locks were taken away, while other
-# threads were at work. The kernel copies pages one after another, so what one page says of another need not be true.
+# A copy of the process whose memory may be torn.
+# It was made by a raw clone, or by a fork whose locks were taken away, while other threads were at work. The kernel copies pages one after another, so what one page says of another need not be true.
 #
 # Everything under a lock is made anew from what is true by itself: the tags, which say what each slice is, and the bitmaps of
 # the spans. What cannot be decided leaks. Nothing that the copy's own thread holds is touched: its spans and large blocks were

@@ -1,4 +1,5 @@
-/* The operators of C++. A program may replace some of them; the standard then says which others must end there: the sized, the
+/* The operators of C++.
+ * A program may replace some of them; the standard then says which others must end there: the sized, the
  * nothrow and the array forms end in the plain one. So these go by the name that the program sees (one jump more than free),
  * and only the plain forms are malloc and free themselves.
  *

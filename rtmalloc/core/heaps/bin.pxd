@@ -8,7 +8,7 @@
 # since the last one, when the thread frees about as much as it fetches, and when it fetches for long. What a thread does once, such as filling a table
 # and dropping it, leaves small bins behind.
 from libc.stdint cimport int64_t, uint16_t, uint32_t
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 from cython cimport unlikely
 
@@ -16,7 +16,7 @@ from rtmalloc.core.base._options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
+from rtmalloc.core.base.atomics cimport rt_compiler_barrier, rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.bitmap cimport rt_highest_bit
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
@@ -34,6 +34,7 @@ cdef extern from "heaps/bin.h" nogil:
 
 cdef enum:
     BIN_STEAL_BYTES = 2048     # how much a bin grows at the cost of others
+    BIN_LEAVING = 256          # objects that leave a bin at a time
     BIN_REFILLS = 8            # refills in one epoch that make a bin grow, whatever is freed
     BIN_OVERFLOWS = 2          # times what a bin holds: so many objects that it did not keep, without a refill
 
@@ -116,18 +117,26 @@ cdef inline void bin_drop_oldest(Heap* h, uint32_t class_, uint32_t count) noexc
     cdef Bin* b = &h.bins[class_]
     cdef void** floor_ = bin_floor(h, class_)
     memmove(&floor_[1], &floor_[1 + count], <size_t>(b.top - floor_ - count) * sizeof(void*))
+    rt_compiler_barrier()
     b.top -= count
+    rt_compiler_barrier()
 
 
 # ---- giving back
 
 cdef inline void bin_flush(Heap* h, uint32_t class_, uint32_t keep) noexcept nogil:
-    # Return all but `keep` entries of a bin to their spans: the oldest ones, which lie deepest.
-    cdef uint32_t length = bin_length(h, class_)
-    if length > keep:
-        h.counters.flushed_objects += length - keep
-        home_send(h, bin_floor(h, class_) + 1, length - keep)
-        bin_drop_oldest(h, class_, length - keep)
+    # Return all but `keep` entries of a bin to their spans: the oldest ones, which lie deepest. They leave the bin before they
+    # go: once home they may be another thread's, and a fork's child looks at the bins of threads that it does not have.
+    cdef void* leaving[BIN_LEAVING]
+    cdef uint32_t count
+    while bin_length(h, class_) > keep:
+        count = bin_length(h, class_) - keep
+        if count > BIN_LEAVING:
+            count = BIN_LEAVING
+        memcpy(leaving, bin_floor(h, class_) + 1, count * sizeof(void*))
+        bin_drop_oldest(h, class_, count)
+        h.counters.flushed_objects += count
+        home_send(h, leaving, count)
 
 
 cdef inline slow_void bin_close(Heap* h, uint32_t class_) noexcept nogil:

@@ -1,6 +1,7 @@
 # Refills: from a shelf into an empty bin.
 from libc.stdint cimport uint32_t, uint64_t
 
+from rtmalloc.core.base.atomics cimport rt_compiler_barrier
 from rtmalloc.core.base.attributes cimport slow_pointer
 from rtmalloc.core.base.bitmap cimport rt_count_bits, rt_highest_bit, rt_lowest_bit
 from rtmalloc.core.heaps.beat cimport beat_frees
@@ -36,8 +37,8 @@ cdef inline void* refill_fill(Heap* h, uint32_t class_, Draw* d) noexcept nogil:
     cdef uint64_t mask = d.run[0].mask
     cdef void* first = d.run[0].first + rt_lowest_bit(mask) * <size_t>d.run[0].size
     cdef void** top = b.top + (d.got - 1)
+    cdef void** newest = top
     cdef uint32_t i
-    b.top = top
     mask &= mask - 1
     for i in range(d.runs):
         if i:
@@ -45,6 +46,9 @@ cdef inline void* refill_fill(Heap* h, uint32_t class_, Draw* d) noexcept nogil:
         if mask:
             refill_unpack(top, &d.run[i], mask)
             top -= rt_count_bits(mask)
+    # Last: a fork's child looks at what lies below the top.
+    rt_compiler_barrier()
+    b.top = newest
     return first
 
 
