@@ -382,6 +382,14 @@ static void trimming(void) {
     CHECK(A(malloc_trim)(0) == 0, "a second malloc_trim claims to have given something");
 }
 
+/* Whether a freed block is among the next ones; they stay. (Where frees go home in company it is not the very next.) */
+static int comes_back(const void *p, size_t alignment, size_t bytes) {
+    int i;
+    for (i = 0; i < 2000; i++)
+        if ((alignment ? A(aligned_alloc)(alignment, bytes) : A(malloc)(bytes)) == p) return 1;
+    return 0;
+}
+
 static void family(void) {
     /* The C23 and old names. */
     void *p;
@@ -391,15 +399,14 @@ static void family(void) {
     A(free)(NULL);
     p = A(malloc)(100);
     a_cfree(p);
-    CHECK(A(malloc)(100) == p, "cfree frees: the same block comes back");
+    CHECK(comes_back(p, 0, 100), "cfree frees: the same block comes back");
     a_free_sized(p, 100);
-    CHECK(A(malloc)(100) == p, "free_sized frees");
-    A(free)(p);
+    CHECK(comes_back(p, 0, 100), "free_sized frees");
     p = A(aligned_alloc)(256, 512);
     a_free_aligned_sized(p, 256, 512);
-    CHECK(A(aligned_alloc)(256, 512) == p, "free_aligned_sized frees");
+    CHECK(comes_back(p, 256, 512), "free_aligned_sized frees");
     CHECK(A(realloc)(p, 0) == NULL, "realloc(p, 0)");
-    CHECK(A(aligned_alloc)(256, 512) == p, "realloc(p, 0) frees");
+    CHECK(comes_back(p, 256, 512), "realloc(p, 0) frees");
     A(free)(p);
     p = A(malloc)(1000000);
     a_free_sized(p, 1000000);

@@ -13,7 +13,7 @@ from rtmalloc.core.heaps.beat cimport beat_begin
 from rtmalloc.core.heaps.bin cimport bin_overflow
 from rtmalloc.core.heaps.home cimport home_free
 from rtmalloc.core.heaps.instance cimport allocator
-from rtmalloc.core.heaps.sample cimport sample_freed, sample_push
+from rtmalloc.core.heaps.sample cimport sample_enter, sample_freed
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
 from rtmalloc.core.pages.tag cimport (
@@ -41,10 +41,7 @@ cdef inline slow_void free_beat(void* p, size_t at) noexcept nogil:
 cdef inline slow_void free_overflowing(Heap* h, void* p, uint32_t class_) noexcept nogil:
     # The bin has no room: its older half goes home.
     bin_overflow(h, class_)
-    if h.bins[class_].top == h.bins[class_].limit:
-        home_free(h, p, rt_class_size[class_])
-    else:
-        sample_push(h, class_, p, False)
+    sample_enter(h, class_, p)
     tick_beats(h, 1)
 
 

@@ -11,7 +11,7 @@ from rtmalloc.core.base._numbers cimport (
 )
 from rtmalloc.core.base._options cimport RT_OPTION_remote_kib
 from rtmalloc.core.base.atomics cimport (
-    rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8,
+    rt_load_acquire_u32, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8,
 )
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.bitmap cimport rt_count_bits
@@ -59,7 +59,7 @@ cdef inline void stats_walk(Allocator* a, Stats* st, ClassStats* classes) noexce
     cdef uint32_t tag
     cdef Span* s
     while slice < end:
-        if rt_load_relaxed_u32(&a.arena.pages.segments[slice // SEGMENT_SLICES].mapped) != SEGMENT_ACCESSIBLE:
+        if rt_load_acquire_u32(&a.arena.pages.segments[slice // SEGMENT_SLICES].mapped) != SEGMENT_ACCESSIBLE:
             slice += SEGMENT_SLICES
             continue
         tag = tag_of_slice(&a.arena, slice)
@@ -129,7 +129,7 @@ cdef inline uint64_t stats_resident(Allocator* a) noexcept nogil:
     cdef uint64_t total = 0
     cdef uint32_t s
     for s in range(page_heap_opened(&a.arena.pages)):
-        if rt_load_relaxed_u32(&a.arena.pages.segments[s].mapped) == SEGMENT_ACCESSIBLE:
+        if rt_load_acquire_u32(&a.arena.pages.segments[s].mapped) == SEGMENT_ACCESSIBLE:
             total += rt_os_resident(a.arena.base + s * RT_SEGMENT_BYTES, RT_SEGMENT_BYTES, a.arena.page_bytes)
     return total
 

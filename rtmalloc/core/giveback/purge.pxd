@@ -12,7 +12,9 @@ from rtmalloc.core.base._options cimport (
     RT_OPTION_dirty_decay_ms, RT_OPTION_muzzy_decay_ms, RT_OPTION_page_return_ms, RT_OPTION_purge_adaptive,
     RT_OPTION_spare_percent,
 )
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64
+from rtmalloc.core.base.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64,
+)
 from rtmalloc.core.base.attributes cimport cold_int, slow_void
 from rtmalloc.core.base.bitmap cimport mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_length
 from rtmalloc.core.base.config cimport RT_GROUP_SEGMENTS, RT_SLICE_BYTES, RT_SLICE_SHIFT
@@ -117,7 +119,7 @@ cdef inline uint32_t purge_segment(
             due &= ~muzzy
         if due:
             calls += purge_mask(a, s, due, lazily, True)
-    if quiet_wanted != QUIET_NEVER and rt_load_relaxed_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE:
+    if quiet_wanted != QUIET_NEVER and rt_load_acquire_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
             calls += span_return(a, slice, quiet_wanted)
     return calls
@@ -128,7 +130,7 @@ cdef inline bint purge_idle(PageHeap* ph, uint32_t s) noexcept nogil:
     # that they count against no limit. Whether that was a system call.
     return (
         s & (RT_GROUP_SEGMENTS - 1) == 0
-        and rt_load_relaxed_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE
+        and rt_load_acquire_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE
         and not rt_load_relaxed_u32(&ph.segments[s].level_dirty)
         and growth_give_up(ph, s, False) > 0
     )

@@ -34,6 +34,7 @@ cdef extern from "heaps/bin.h" nogil:
 
 cdef enum:
     BIN_STEAL_BYTES = 2048     # how much a bin grows at the cost of others
+    BIN_LEAST = 2              # entries: an object, and a fence above it (sample.pxd)
     BIN_LEAVING = 256          # objects that leave a bin at a time
     BIN_REFILLS = 8            # refills in one epoch that make a bin grow, whatever is freed
     BIN_OVERFLOWS = 2          # times what a bin holds: so many objects that it did not keep, without a refill
@@ -57,8 +58,8 @@ cdef inline uint32_t bin_length(Heap* h, uint32_t class_) noexcept nogil:
 cdef inline uint32_t bin_most(const Allocator* a, uint32_t class_) noexcept nogil:
     # How many entries the options let a bin have.
     cdef int64_t most = a.options.value[RT_OPTION_bin_kib] * 1024 // rt_class_size[class_]
-    if most < 2:
-        most = 2
+    if most < BIN_LEAST:
+        most = BIN_LEAST
     return <uint32_t>(most if most < a.options.value[RT_OPTION_bin_max] else a.options.value[RT_OPTION_bin_max])
 
 
@@ -147,6 +148,8 @@ cdef inline slow_void bin_close(Heap* h, uint32_t class_) noexcept nogil:
 
 cdef inline void bin_shrink(Heap* h, uint32_t class_, uint32_t capacity) noexcept nogil:
     # Take capacity away, and with it what lies beyond.
+    if capacity < BIN_LEAST:
+        capacity = 0
     bin_flush(h, class_, capacity)
     if capacity == 0:
         bin_drop_block(h, class_)
@@ -218,8 +221,8 @@ cdef inline slow_void bin_grow(Heap* h, uint32_t class_) noexcept nogil:
     cdef int64_t room
     if source.capacity == 0:
         wanted = a.options.value[RT_OPTION_slow_start_bytes] // size
-        if wanted < 2:
-            wanted = 2
+        if wanted < BIN_LEAST:
+            wanted = BIN_LEAST
     if wanted > bin_most(a, class_):
         wanted = bin_most(a, class_)
     room = bins_allowance(a) - h.capacity_bytes

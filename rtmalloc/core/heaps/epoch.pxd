@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from rtmalloc.core.base._options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs, RT_OPTION_low_water
 from rtmalloc.core.base.attributes cimport cold_void, slow_void
 from rtmalloc.core.base.size_class cimport rt_class_count
-from rtmalloc.core.heaps.bin cimport bin_close, bin_flush, bin_length, bin_shrink
+from rtmalloc.core.heaps.bin cimport BIN_LEAST, bin_close, bin_flush, bin_length, bin_shrink
 from rtmalloc.core.heaps.home cimport home_flush
 from rtmalloc.core.types cimport Heap, Source
 
@@ -27,10 +27,9 @@ cdef inline void epoch_bin(Heap* h, uint32_t class_) noexcept nogil:
             keep = 0
         elif source.low and option[RT_OPTION_low_water]:
             keep -= (source.low + 1) // 2 if keep > (source.low + 1) // 2 else keep
+        bin_flush(h, class_, keep)
         if keep <= source.capacity // 2:
-            bin_shrink(h, class_, keep)
-        else:
-            bin_flush(h, class_, keep)
+            bin_shrink(h, class_, keep if keep != 1 else BIN_LEAST)
     source.low = <uint16_t>bin_length(h, class_)
 
 

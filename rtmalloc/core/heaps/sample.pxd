@@ -73,16 +73,17 @@ cdef inline void sample_push(Heap* h, uint32_t class_, void* p, bint chosen) noe
 
 
 cdef inline void sample_enter(Heap* h, uint32_t class_, void* p) noexcept nogil:
-    # Put an object into the bin that counts as one fetched.
-    cdef bint chosen
-    h.sample_fetched.left -= 1
-    chosen = h.sample_fetched.left == 0
-    if chosen:
-        sample_next(h, &h.sample_fetched)
+    # A slow path puts an object into the bin: it counts as one fetched. Home, if there is no room.
+    cdef bint chosen = False
     if h.bins[class_].top == h.bins[class_].limit:
         home_free(h, p, rt_class_size[class_])
-    else:
-        sample_push(h, class_, p, chosen)
+        return
+    if h.recording:
+        h.sample_fetched.left -= 1
+        if h.sample_fetched.left == 0:
+            chosen = True
+            sample_next(h, &h.sample_fetched)
+    sample_push(h, class_, p, chosen)
 
 
 cdef inline slow_pointer sample_take_fence(Heap* h, uint32_t class_, size_t bytes) noexcept nogil:

@@ -4,7 +4,9 @@
 # nevertheless is left out.
 from libc.stdint cimport uint32_t, uint64_t
 
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32
+from rtmalloc.core.base.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_release_u32,
+)
 from rtmalloc.core.base.attributes cimport slow_int
 from rtmalloc.core.base.bitmap cimport rt_count_bits
 from rtmalloc.core.base.config cimport RT_GROUP_SEGMENTS, RT_HEADER_SLICES, RT_SEGMENT_SHIFT
@@ -48,7 +50,7 @@ cdef inline void growth_settle(PageHeap* ph, uint32_t first, uint32_t end, uint3
     # What segments [first, end), which are MOVING, are from now on.
     cdef uint32_t s
     for s in range(first, end):
-        rt_store_relaxed_u32(&ph.segments[s].mapped, state)
+        rt_store_release_u32(&ph.segments[s].mapped, state)
         if state == SEGMENT_ACCESSIBLE:
             growth_begin(ph, s)
         elif state == SEGMENT_NOTHING:
@@ -109,9 +111,9 @@ cdef inline slow_int growth_open(PageHeap* ph, uint32_t segments) noexcept nogil
         return 0
     if first + count > rt_load_relaxed_u32(&ph.described):
         return growth_describe(ph, first, count)
-    rt_store_relaxed_u32(&ph.opened, first + count)
+    rt_store_release_u32(&ph.opened, first + count)
     for s in range(first, first + count):
-        rt_store_relaxed_u32(&ph.segments[s].mapped, SEGMENT_MOVING)
+        rt_store_release_u32(&ph.segments[s].mapped, SEGMENT_MOVING)
     if ph.hook == NULL:
         growth_settle(ph, first, first + count, SEGMENT_ACCESSIBLE)
         return 1
@@ -136,7 +138,7 @@ cdef inline slow_int growth_reopen(PageHeap* ph, uint32_t segments) noexcept nog
     while s & (RT_GROUP_SEGMENTS - 1) and s < ph.opened and ph.segments[s].mapped == SEGMENT_NOTHING:
         s += 1
     for i in range(first, s):
-        rt_store_relaxed_u32(&ph.segments[i].mapped, SEGMENT_MOVING)
+        rt_store_release_u32(&ph.segments[i].mapped, SEGMENT_MOVING)
     ph.nothing -= s - first
     return growth_map(ph, first, segments, s - first)
 
@@ -161,7 +163,7 @@ cdef inline void growth_leave(PageHeap* ph, uint32_t s) noexcept nogil:
     segment.old = 0
     segment.muzzy = 0
     segment.purged = 0
-    rt_store_relaxed_u32(&segment.mapped, SEGMENT_MOVING)
+    rt_store_release_u32(&segment.mapped, SEGMENT_MOVING)
     summary_note(ph, s)
 
 
@@ -209,7 +211,7 @@ cdef inline slow_int growth_give_up_all(PageHeap* ph) noexcept nogil:
     cdef uint32_t s = 0
     cdef int count = 0
     cdef int here
-    while s < rt_load_relaxed_u32(&ph.opened):
+    while s < rt_load_acquire_u32(&ph.opened):
         here = growth_give_up(ph, s, True)
         count += here
         s += here if here else RT_GROUP_SEGMENTS

@@ -5,7 +5,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64
+from rtmalloc.core.base.atomics cimport (
+    rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_relaxed_u64,
+)
 from rtmalloc.core.base.attributes cimport cold_void, slow_int
 from rtmalloc.core.base.bitmap cimport mask_low, mask_run, rt_count_bits, rt_lowest_bit, run_length
 from rtmalloc.core.base.config cimport RT_HEADER_SLICES, RT_SLICE_SHIFT
@@ -41,8 +43,8 @@ cdef inline cold_void page_heap_open(
 
 
 cdef inline uint32_t page_heap_opened(PageHeap* ph) noexcept nogil:
-    # `opened`, for those who do not hold the lock.
-    return rt_load_relaxed_u32(&ph.opened)
+    # `opened`, for callers without the lock. Acquire: what is told of these segments lies in tables that are mapped.
+    return rt_load_acquire_u32(&ph.opened)
 
 
 cdef inline void page_heap_guard_open(PageHeap* ph, const Segment* segment, uint64_t mask) noexcept nogil:

@@ -29,6 +29,16 @@ from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove
 from rtmalloc.core.spans.transfer_cache cimport transfer_drain, transfer_give, transfer_take
 from rtmalloc.core.types cimport Allocator, PageHeap, RadixMap, Rise, Segment, Span
 
+
+# What the locks would call in a copy of the process (calls/fork.pxd): no test makes one.
+cdef inline void probe_mend "rt_mend"() noexcept nogil:
+    pass
+
+
+cdef inline void probe_give_up "rt_fork_give_up"() noexcept nogil:
+    pass
+
+
 SLICE_BYTES = RT_SLICE_BYTES
 SLICE_WORDS = RT_SLICE_WORDS
 SEGMENT_SLICES = segment.SEGMENT_SLICES
