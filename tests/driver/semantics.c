@@ -382,9 +382,10 @@ static void trimming(void) {
     CHECK(A(malloc_trim)(0) == 0, "a second malloc_trim claims to have given something");
 }
 
-/* Whether a freed block is among the next ones; they stay. (Where frees go home in company it is not the very next.) */
+/* Whether a freed block is among the next ones; they stay. (What goes home in company goes at the latest by malloc_trim.) */
 static int comes_back(const void *p, size_t alignment, size_t bytes) {
     int i;
+    A(malloc_trim)(0);
     for (i = 0; i < 2000; i++)
         if ((alignment ? A(aligned_alloc)(alignment, bytes) : A(malloc)(bytes)) == p) return 1;
     return 0;
