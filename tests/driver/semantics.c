@@ -399,6 +399,7 @@ static void family(void) {
     a_free_aligned_sized(NULL, 64, 0);
     A(free)(NULL);
     p = A(malloc)(100);
+    CHECK(A(malloc)(100) && A(aligned_alloc)(256, 512), "neighbours, so that the spans stay");
     a_cfree(p);
     CHECK(comes_back(p, 0, 100), "cfree frees: the same block comes back");
     a_free_sized(p, 100);
