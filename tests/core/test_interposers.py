@@ -16,7 +16,8 @@ from .building import DRIVER, PLAIN, PRELOAD, compile_cached, driver, preloaded,
 FOREIGN = {
     # Text and memory: no state, no lock, no allocation; compilers make calls of them by themselves.
     **dict.fromkeys(
-        ["memchr", "memcmp", "memcpy", "memmove", "memset", "strchr", "strcmp", "strcspn", "strlen", "strncmp"], "no state"
+        ["memchr", "memcmp", "memcpy", "memmove", "memset", "strchr", "strcmp", "strcspn", "strlen", "strncmp"],
+        "no state",
     ),
     "environ": "data",
     "__environ": "data",
