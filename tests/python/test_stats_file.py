@@ -245,6 +245,8 @@ def test_another_user_s_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_in_a_container(tmp_path: Path) -> None:
     # Another number and another /tmp, as in a container: the reader outside finds both.
+    if sys.executable.startswith("/tmp/"):
+        pytest.skip("the interpreter lies where another folder shall be")
     folder = tmp_path / "inside"
     folder.mkdir()
     inside = f'mount --bind {folder} /tmp && exec {sys.executable} -m rtmalloc -c "{CONTAINED}"'
