@@ -49,6 +49,8 @@ COMPILE_FLAGS = [
     "-Wno-missing-attributes",
     "-Wno-sign-compare",  # Cython loops over an unsigned variable with the type of the bound
     "-Wno-unused-function",
+    "-Wno-enum-compare",
+    "-Wno-discarded-qualifiers",
     "-Wno-unused-variable",
 ]
 EXTENSION_LINK = [f"-Wl,--version-script={CORE / 'calls' / 'extension.map'}"]
