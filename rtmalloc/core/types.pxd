@@ -266,7 +266,6 @@ cdef struct Heap:
     uint64_t sample_seed
     uint32_t cpu               # 1 + the CPU whose heap this is, for good; 0 = a thread's
     bint emptied               # of a CPU's heap: it was flushed as an idle one, and no thread had its turn since
-    bint stopped               # of a CPU's heap: no sequence runs on its bins
     HeapCounters counters
 
 

@@ -19,12 +19,11 @@ from rtmalloc.core.calls.malloc_slow cimport REFILL_ALL, malloc_alone, malloc_la
 from rtmalloc.core.calls.tick cimport REFILL_BEATS
 from rtmalloc.core.heaps.bin cimport bin_grow, bin_wants_more
 from rtmalloc.core.heaps.home cimport home_free, home_send
-from rtmalloc.core.heaps.refill cimport refill_count
+from rtmalloc.core.heaps.refill cimport refill_draw
 from rtmalloc.core.heaps.tls cimport RT_BINS_OFFSET
 from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_class
 from rtmalloc.core.spans.shelf cimport Draw
-from rtmalloc.core.spans.slot cimport slot_draw
-from rtmalloc.core.types cimport Heap, Source
+from rtmalloc.core.types cimport Heap
 
 cdef enum:
     CPU_BATCH = 64             # objects moved between a bin and the caller's stack at a time
@@ -71,21 +70,11 @@ cdef inline void cpu_bin_grow(Heap* h, uint32_t class_) noexcept nogil:
 
 cdef inline void* cpu_refill(Heap* h, uint32_t class_, uint32_t most, bint* zeroed) noexcept nogil:
     # As refill_bin, with the turn.
-    cdef Source* source = &h.sources[class_]
     cdef Draw d
     cpu_bin_grow(h, class_)
-    if source.refills < 255:
-        source.refills += 1
-    source.overflows = 0
-    d.wanted = refill_count(h, class_, most)
-    d.got = 0
-    d.runs = 0
-    d.zeroed = False
-    h.slot = slot_draw(h.allocator, h.slot, class_, &d)
+    h.slot = refill_draw(h, class_, most, &d)
     if d.got == 0:
         return NULL
-    h.counters.refills += 1
-    h.counters.refill_objects += d.got
     zeroed[0] = d.zeroed
     cpu_bin_put(h, class_, &d)
     return d.run[0].first + rt_lowest_bit(d.run[0].mask) * <size_t>d.run[0].size

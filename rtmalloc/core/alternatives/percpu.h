@@ -72,7 +72,7 @@ static inline uint32_t rt_percpu_cpu(void) {
  * Label 9 is the descriptor: version and flags, first address, length up to and including the commit, abort address.
  * Label 4 is where the kernel sends an aborted thread; the four bytes before it are the signature that glibc registered,
  * dressed as the operand of an instruction that traps. Nothing is to be undone: before the commit a sequence has written
- * only registers and the first word of an object that is the caller's. So it counts, and begins anew at label 1.
+ * only registers, cells above a bin's top, and memory of the caller's. So it counts, and begins anew at label 1.
  * (After the commit rseq_cs is left as it is: the kernel clears it when it finds the thread outside of the range.) */
 #define RT_RSEQ_DESCRIPTOR                                                                                             \
     ".pushsection .data.rel.ro.rt_rseq, \"aw\", @progbits\n"                                                           \
@@ -156,33 +156,40 @@ full:
     return RT_PERCPU_FULL;
 }
 
+/* The two ends of a sequence that moves up to `count` entries of a bin of `heap`, if the thread is on that heap's CPU: `done`
+ * counts them, `top` is the bin's. Between them stands what moves one, which goes on at label 8 where there is no other. */
+#define RT_RSEQ_MANY                                                                                                   \
+    RT_RSEQ_DESCRIPTOR                                                                                                 \
+    RT_RSEQ_ENTER("%[area]", "%k[area]", "%[table]", "5f")                                                             \
+    "   xorl %k[done], %k[done]\n"                                                                                     \
+    "   cmpq (%[table],%[area],8), %[heap]\n"                                                                          \
+    "   jne 5f\n"                                                                                                      \
+    "   movq (%[heap],%[bin]), %[top]\n"                                                                               \
+    "7: cmpq %[count], %[done]\n"                                                                                      \
+    "   jae 8f\n"
+#define RT_RSEQ_MANY_END                                                                                               \
+    "   incq %[done]\n"                                                                                                \
+    "   jmp 7b\n"                                                                                                      \
+    "8: movq %[top], (%[heap],%[bin])\n"     /* commit */                                                              \
+    "3:\n"                                                                                                             \
+    ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"                                                         \
+    "5: xorl %k[done], %k[done]\n"                                                                                     \
+    "   jmp 6f\n"                                                                                                      \
+    ".popsection\n"                                                                                                    \
+    "6:\n"
+
 /* Put up to `count` objects of `from` into a bin of `heap`, if the thread is on that heap's CPU; how many. */
 static inline uint32_t rt_percpu_put(void *heap, size_t bin, void *const *from, uint64_t count) {
     uint64_t area, table, top, done, x;
     rt_storm();
     __asm__ volatile(
-        RT_RSEQ_DESCRIPTOR
-        RT_RSEQ_ENTER("%[area]", "%k[area]", "%[table]", "5f")
-        "   xorl %k[done], %k[done]\n"
-        "   cmpq (%[table],%[area],8), %[heap]\n"
-        "   jne 5f\n"
-        "   movq (%[heap],%[bin]), %[top]\n"
-        "7: cmpq %[count], %[done]\n"
-        "   jae 8f\n"
+        RT_RSEQ_MANY
         "   cmpq %c[limit](%[heap],%[bin]), %[top]\n"
         "   je 8f\n"
         "   movq (%[from],%[done],8), %[x]\n"
         "   movq %[x], 8(%[top])\n"
         "   addq $8, %[top]\n"
-        "   incq %[done]\n"
-        "   jmp 7b\n"
-        "8: movq %[top], (%[heap],%[bin])\n"     /* commit */
-        "3:\n"
-        ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"
-        "5: xorl %k[done], %k[done]\n"
-        "   jmp 6f\n"
-        ".popsection\n"
-        "6:\n"
+        RT_RSEQ_MANY_END
         : [area] "=&r"(area), [table] "=&r"(table), [top] "=&r"(top), [done] "=&r"(done), [x] "=&r"(x),
           [aborts] "+m"(rt_percpu.aborts)
         : [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps), [cpus] "i"(RT_CPUS), [limit] "i"(RT_PERCPU_LIMIT),
@@ -196,28 +203,13 @@ static inline uint32_t rt_percpu_take(void *heap, size_t bin, void **to, uint64_
     uint64_t area, table, top, done, x;
     rt_storm();
     __asm__ volatile(
-        RT_RSEQ_DESCRIPTOR
-        RT_RSEQ_ENTER("%[area]", "%k[area]", "%[table]", "5f")
-        "   xorl %k[done], %k[done]\n"
-        "   cmpq (%[table],%[area],8), %[heap]\n"
-        "   jne 5f\n"
-        "   movq (%[heap],%[bin]), %[top]\n"
-        "7: cmpq %[count], %[done]\n"
-        "   jae 8f\n"
+        RT_RSEQ_MANY
         "   movq (%[top]), %[x]\n"
         "   testq %[x], %[x]\n"
         "   jz 8f\n"
         "   movq %[x], (%[to],%[done],8)\n"
         "   subq $8, %[top]\n"
-        "   incq %[done]\n"
-        "   jmp 7b\n"
-        "8: movq %[top], (%[heap],%[bin])\n"     /* commit */
-        "3:\n"
-        ".pushsection .text.unlikely.rt_rseq, \"ax\", @progbits\n"
-        "5: xorl %k[done], %k[done]\n"
-        "   jmp 6f\n"
-        ".popsection\n"
-        "6:\n"
+        RT_RSEQ_MANY_END
         : [area] "=&r"(area), [table] "=&r"(table), [top] "=&r"(top), [done] "=&r"(done), [x] "=&r"(x),
           [aborts] "+m"(rt_percpu.aborts)
         : [offset] "m"(rt_percpu.offset), [heaps] "m"(rt_percpu.heaps), [cpus] "i"(RT_CPUS),

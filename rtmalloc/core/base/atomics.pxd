@@ -6,7 +6,6 @@ cdef extern from "base/atomics.h" nogil:
     void rt_store_relaxed_u8(uint8_t* p, uint8_t v) noexcept
     uint8_t rt_load_u8(const uint8_t* p) noexcept
     void rt_store_u8(uint8_t* p, uint8_t v) noexcept
-    uint8_t rt_exchange_u8(uint8_t* p, uint8_t v) noexcept
 
     uint16_t rt_load_relaxed_u16(const uint16_t* p) noexcept
     void rt_store_relaxed_u16(uint16_t* p, uint16_t v) noexcept
@@ -32,12 +31,9 @@ cdef extern from "base/atomics.h" nogil:
     uint64_t rt_and_u64(uint64_t* p, uint64_t v) noexcept
     uint64_t rt_add_u64(uint64_t* p, uint64_t v) noexcept
 
-    void* rt_load_relaxed_pointer(void** p) noexcept
     void* rt_load_acquire_pointer(void** p) noexcept
-    void rt_store_relaxed_pointer(void** p, void* v) noexcept
     void rt_store_pointer(void** p, void* v) noexcept
     void rt_store_release_pointer(void** p, void* v) noexcept
-    void* rt_exchange_pointer(void** p, void* v) noexcept
     bint rt_swap_if_pointer(void** p, void** seen, void* v) noexcept
 
     void rt_compiler_barrier() noexcept

@@ -12,8 +12,7 @@
 #define RT_LOCK_H
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
-#include "system.h"
+#include "platform.h"
 enum { RT_FORK_GIVEN_UP = -1, RT_MARK_COPY = 0, RT_MARK_MENDING = 1, RT_MARK_GOOD = 2 };
 static void *rt_forking_thread; /* thread pointer of the thread that forks, NULL for none */
 static uint32_t rt_forking_id;  /* the kernel's number of it */
@@ -67,22 +66,14 @@ static inline int rt_fork_leave(void) {
 /* Whether the forking thread sleeps where a signal could wake it: in a handler. In the middle of the fork itself it runs, or
  * waits where none can. */
 static inline int rt_fork_sleeps(void) {
-    char path[64] = "/proc/self/task/", text[256], digits[12], *state;
+    char path[64] = "/proc/self/task/", text[256], digits[12];
     int at = 16, n = 0;
     uint32_t id = __atomic_load_n(&rt_forking_id, __ATOMIC_RELAXED);
-    long file, got;
     do digits[n++] = (char)('0' + id % 10);
     while (id /= 10);
     while (n) path[at++] = digits[--n];
     memcpy(path + at, "/stat", 6);
-    file = rt_system(SYS_openat, -100, path, 02000000);
-    if (file < 0) return 0;
-    got = rt_system(SYS_read, file, text, sizeof text - 1);
-    rt_system(SYS_close, file);
-    if (got <= 0) return 0;
-    text[got] = 0;
-    for (state = text + got; state > text && *state != ')';) state--;
-    return state + 2 < text + got && state[2] == 'S';
+    return strncmp(rt_os_read_stat(path, text, sizeof text), " S", 2) == 0;
 }
 /* Take the locks away: 1 for the one thread that may then drop them. */
 static inline int rt_fork_take_away(void) {

@@ -3,21 +3,16 @@
 #define RT_MAPPING_H
 
 /* What libc's calls do by which a program tells the kernel about its memory: their names are ours (calls/marks.pxd). */
-static inline int rt_os_answer(long r) {
-    if (!rt_system_failed(r)) return (int)r;
-    errno = (int)-r;
-    return -1;
-}
 static inline int rt_os_madvise(void *p, size_t bytes, int advice) {
-    return rt_os_answer(rt_system(SYS_madvise, p, bytes, advice));
+    return rt_system_answer(rt_system(SYS_madvise, p, bytes, advice));
 }
 static inline int rt_os_mprotect(void *p, size_t bytes, int access) {
-    return rt_os_answer(rt_system(SYS_mprotect, p, bytes, access));
+    return rt_system_answer(rt_system(SYS_mprotect, p, bytes, access));
 }
-static inline int rt_os_mlock(const void *p, size_t bytes) { return rt_os_answer(rt_system(SYS_mlock, p, bytes)); }
+static inline int rt_os_mlock(const void *p, size_t bytes) { return rt_system_answer(rt_system(SYS_mlock, p, bytes)); }
 static inline int rt_os_mlock2(const void *p, size_t bytes, unsigned flags) {
     /* As glibc: without flags it is mlock, on kernels before 4.4 too. */
-    return flags ? rt_os_answer(rt_system(SYS_mlock2, p, bytes, flags)) : rt_os_mlock(p, bytes);
+    return flags ? rt_system_answer(rt_system(SYS_mlock2, p, bytes, flags)) : rt_os_mlock(p, bytes);
 }
 
 /* The end of the addresses that this process may use: the power of two above the main thread's stack. Kernels, emulators

@@ -26,8 +26,7 @@ cdef extern from "base/options.h" nogil:
 
 cdef enum:
     OPTION_UNKNOWN = -1
-    OPTION_NOT_A_NUMBER = -2
-    OPTION_OUT_OF_RANGE = -3
+    OPTION_OUT_OF_RANGE = -2
     OPTION_NAME_BYTES = 64
     PATH_BYTES = 1024          # of a file or directory that the environment names
 

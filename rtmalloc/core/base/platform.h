@@ -156,8 +156,7 @@ static inline void rt_os_yield(void) { rt_system(SYS_sched_yield); }
  * grace period where there are several threads, next to nothing where there is one. */
 enum { RT_MEMBARRIER_RSEQ = 1 << 7, RT_MEMBARRIER_RSEQ_REGISTER = 1 << 8, RT_MEMBARRIER_CPU = 1 << 0 };
 static inline int rt_os_sequences_prepare(void) {
-    int r = (int)rt_system(SYS_membarrier, RT_MEMBARRIER_RSEQ_REGISTER, 0, 0);
-    return r;
+    return (int)rt_system(SYS_membarrier, RT_MEMBARRIER_RSEQ_REGISTER, 0, 0);
 }
 
 /* Abort the sequence that a thread of this process executes on `cpu` at this moment, if any. Afterwards every sequence
@@ -212,6 +211,15 @@ static inline int64_t rt_os_read_file(const char *name, char *text, size_t room)
     }
     if (file >= 0) rt_system(SYS_close, file);
     return n < 0 ? -1 : (int64_t)length;
+}
+
+/* Read a `stat` of /proc: what stands behind the name, which is in parentheses and may hold any character; "" on failure. */
+static inline const char *rt_os_read_stat(const char *path, char *text, size_t room) {
+    int64_t length = rt_os_read_file(path, text, room - 1);
+    char *at = text + (length > 0 ? length : 0);
+    *at = 0;
+    while (at > text && at[-1] != ')') at--;
+    return at > text ? at : "";
 }
 
 /* A new file in `directory`, which is made if it is not there: its descriptor, or -1. */

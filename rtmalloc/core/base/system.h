@@ -55,6 +55,12 @@ static inline long rt_system6(long n, long a, long b, long c, long d, long e, lo
                   RT_SYSTEM_1, )(__VA_ARGS__)
 
 static inline int rt_system_failed(long r) { return (unsigned long)r > -4096ul; }
+/* What the C library's function answers, errno included: for those of its names that are ours. */
+static inline int rt_system_answer(long r) {
+    if (!rt_system_failed(r)) return (int)r;
+    errno = (int)-r;
+    return -1;
+}
 
 /* The memory calls give what their namesakes do: MAP_FAILED, or 0 and -1. Under a sanitizer they are the namesakes: it follows
  * what is mapped where. That the kernel hands an address on from thread to thread by its own lock it has to be told. */

@@ -12,11 +12,10 @@ from rtmalloc.core.base.complain cimport complain, complain_of_pointer
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.platform cimport abort
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
-from rtmalloc.core.heaps.bin cimport bin_floor
+from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES, segment_is_valid
-from rtmalloc.core.pages.tag cimport BIN_BYTES, TAG_OWNER_SHIFT, tag_class, tag_now, tag_of_slice
-from rtmalloc.core.spans.object cimport object_locate
+from rtmalloc.core.pages.tag cimport BIN_BYTES, TAG_OWNER_SHIFT, tag_class, tag_now, tag_of_class, tag_of_slice
 from rtmalloc.core.spans.span cimport SPAN_CURRENT, SPAN_PARTIAL, span_full_mask, span_slice
 from rtmalloc.core.types cimport (
     HOME_CELLS, SHELF_HINTS, Allocator, Arena, Heap, PageHeap, Segment, Shelf, Slot, Source, Span,
@@ -31,14 +30,9 @@ cdef inline void check_that(bint holds, const char* equation) noexcept nogil:
 
 # ---- a heap
 
-cdef inline bint check_object(const Arena* a, void* p, uint32_t class_) noexcept nogil:
-    # Whether `p` is an object of the class that is in no span: a bin, a batch or the program has it.
+cdef inline bint check_object(const Arena* a, const void* p, uint32_t class_) noexcept nogil:
     cdef uint32_t object_ = 0
-    cdef Span* s
-    if tag_class(tag_of_slice(a, arena_slice_of(a, p))) != class_:
-        return False
-    s = object_locate(a, p, &object_)
-    return s != NULL and not rt_load_relaxed_u64(&s.bits[object_ >> 6]) >> (object_ & 63) & 1
+    return bin_entry_span(a, p, class_, &object_) != NULL
 
 
 cdef inline void check_bin(Heap* h, uint32_t class_) noexcept nogil:
@@ -159,5 +153,5 @@ cdef inline void check_shared(Allocator* a) noexcept nogil:
         slot = &a.slots[i]
         check_that(slot.tag_base == (i + 1) << TAG_OWNER_SHIFT, b"a slot's tags begin at (number + 1) << 11")
         for c in range(1, rt_class_count):
-            check_shelf(a, &slot.shelves[c], slot.tag_base | c * BIN_BYTES)
+            check_shelf(a, &slot.shelves[c], tag_of_class(slot.tag_base, c))
     check_pages(&a.arena.pages)

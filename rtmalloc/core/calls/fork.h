@@ -1,26 +1,17 @@
 /* What fork.pxd needs of the C library. */
 #ifndef RT_FORK_H
 #define RT_FORK_H
-#include <fcntl.h>
 #include <pthread.h>
-#include <string.h>
-#include "base/system.h"
+#include "base/platform.h"
 typedef void (*rt_fork_handler)(void);
 static inline int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) {
     return pthread_atfork(prepare, parent, child);
 }
 /* The threads of this process, as the kernel counts them; 0 where it does not say. */
 static inline int rt_threads_now(void) {
-    char text[512], *p;
+    char text[512];
+    const char *p = rt_os_read_stat("/proc/self/stat", text, sizeof text);
     int count = 0;
-    long file = rt_system(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC), got;
-    if (file < 0) return 0;
-    got = rt_system(SYS_read, file, text, sizeof text - 1);
-    rt_system(SYS_close, file);
-    if (got <= 0) return 0;
-    text[got] = 0;
-    /* The 18th field behind the name, which ends with the last parenthesis. */
-    for (p = text + got; p > text && *p != ')';) p--;
     for (int field = 0; *p && field < 18; p++) field += *p == ' ';
     while (*p >= '0' && *p <= '9') count = count * 10 + (*p++ - '0');
     return count;

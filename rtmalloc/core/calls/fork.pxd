@@ -10,7 +10,6 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.cpu_heap cimport cpu_heap_here
 from rtmalloc.core.alternatives.percpu cimport CACHES_CPU, RT_PERCPU_BUILT, percpu_mode, percpu_serves
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u64
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.config cimport RT_CHECK
 from rtmalloc.core.base.lock cimport (
@@ -18,23 +17,21 @@ from rtmalloc.core.base.lock cimport (
     rt_fork_take_away, rt_mark_claim, rt_mark_good, rt_mend,
 )
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_yield
-from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
+from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
 from rtmalloc.core.giveback.background cimport background_forget, background_stop
-from rtmalloc.core.heaps.bin cimport bin_floor, bins_open
+from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.heaps.sample cimport sample_renew
 from rtmalloc.core.heaps.thread cimport thread_heap_or_null
-from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
-from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_class, tag_is_small, tag_of_slice
+from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_class, tag_of_slice
 from rtmalloc.core.profile.profile cimport profile_fork_child
-from rtmalloc.core.spans.object cimport object_locate
 from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_read_hints, shelf_take_over
-from rtmalloc.core.spans.span cimport SPAN_HELD
+from rtmalloc.core.spans.span cimport SPAN_HELD, span_is_complete
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
 
 cdef extern from "calls/fork.h" nogil:
@@ -88,7 +85,7 @@ cdef inline void fork_read_hints(Allocator* a) noexcept nogil:
     cdef uint32_t i, c
     for i in range(a.slot_count):
         for c in range(1, rt_class_count):
-            shelf_read_hints(a, &a.slots[i].shelves[c], a.slots[i].tag_base | c * BIN_BYTES)
+            shelf_read_hints(a, &a.slots[i].shelves[c], tag_of_class(a.slots[i].tag_base, c))
 
 
 cdef inline bint fork_take(Allocator* a) noexcept nogil:
@@ -176,31 +173,22 @@ cdef inline void fork_settle_spans(Allocator* a) noexcept nogil:
     # A span that a lost thread held joins its shelf, if it is complete: then only that thread's state is missing.
     cdef uint64_t slice
     cdef uint64_t end = <uint64_t>page_heap_opened(&a.arena.pages) * SEGMENT_SLICES
-    cdef uint32_t tag, class_
+    cdef uint32_t tag
     cdef Span* s
     for slice in range(end):
         if a.arena.pages.segments[slice // SEGMENT_SLICES].mapped != SEGMENT_ACCESSIBLE:
             continue
         tag = tag_of_slice(&a.arena, slice)
-        class_ = tag_class(tag)
         s = &a.arena.spans[slice]
-        if not tag_is_small(tag) or s.index != slice or s.state != SPAN_HELD:
-            continue
-        if s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]:
+        if tag_is_small(tag) and s.index == slice and s.state == SPAN_HELD and span_is_complete(s, tag_class(tag)):
             shelf_take_over(a, shelf_of(a, tag), s)
 
 
 cdef inline bint fork_give_entry(Allocator* a, void* p, uint32_t class_) noexcept nogil:
     # An entry of a lost thread's bin goes home; False when it is none that can be right.
-    cdef uint64_t slice = arena_slice_of(&a.arena, p)
     cdef uint32_t object_ = 0
-    cdef Span* s
-    if slice >= rt_load_relaxed_u64(&a.arena.slice_count) or tag_class(tag_of_slice(&a.arena, slice)) != class_:
-        return False
-    s = object_locate(&a.arena, p, &object_)
+    cdef Span* s = bin_entry_span(&a.arena, p, class_, &object_)
     if s == NULL:
-        return False
-    if rt_load_relaxed_u64(&s.bits[object_ >> 6]) >> (object_ & 63) & 1:
         return False
     shelf_put(a, s, object_ >> 6, <uint64_t>1 << (object_ & 63))
     return True

@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.bitmap cimport rt_count_bits
-from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size, rt_class_slices
+from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
@@ -23,7 +23,7 @@ from rtmalloc.core.pages.summary cimport summary_bytes, summary_note
 from rtmalloc.core.pages.tag cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_small, tag_of_slice
 from rtmalloc.core.profile.slab cimport slab_list
 from rtmalloc.core.spans.shelf cimport shelf_list, shelf_of
-from rtmalloc.core.spans.span cimport SPAN_FULL, span_has_free, span_set_state
+from rtmalloc.core.spans.span cimport SPAN_FULL, span_has_free, span_is_complete, span_set_state
 from rtmalloc.core.types cimport (
     SHELF_HINTS, TRANSFER_LENGTHS, TRANSFER_SPANS, Allocator, Arena, Heap, PageHeap, Segment, Span, TransferList,
 )
@@ -75,7 +75,6 @@ cdef inline void mend_transfer(Allocator* a) noexcept nogil:
 cdef inline void mend_span(Allocator* a, uint64_t slice, uint32_t tag) noexcept nogil:
     # What the slice with this tag is: slices are taken, spans and slabs join their lists.
     cdef Span* s = &a.arena.spans[slice]
-    cdef uint32_t class_ = tag_class(tag)
     if tag_code(tag) == TAG_LARGE:
         mend_take(&a.arena, slice, s.slices)
         return
@@ -87,7 +86,7 @@ cdef inline void mend_span(Allocator* a, uint64_t slice, uint32_t tag) noexcept 
         s.slab_previous = NULL
         if s.class_ < rt_class_count and span_has_free(s):
             slab_list(a, s)
-    elif tag_is_small(tag) and s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]:
+    elif tag_is_small(tag) and span_is_complete(s, tag_class(tag)):
         if span_has_free(s):
             shelf_list(a, shelf_of(a, tag), s)
         else:

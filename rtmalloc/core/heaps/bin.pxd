@@ -7,7 +7,7 @@
 # The capacity of a bin follows what the bin turns over. It starts small; it doubles at a refill when the bin has run full
 # since the last one, when the thread frees about as much as it fetches, and when it fetches for long. What a thread does once, such as filling a table
 # and dropping it, leaves small bins behind.
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
 from cython cimport unlikely
@@ -16,7 +16,7 @@ from rtmalloc.core.base._options cimport (
     RT_OPTION_bin_kib, RT_OPTION_bin_max, RT_OPTION_slow_start_bytes, RT_OPTION_thread_kib,
     RT_OPTION_thread_least_kib, RT_OPTION_total_kib,
 )
-from rtmalloc.core.base.atomics cimport rt_compiler_barrier, rt_load_relaxed_u32
+from rtmalloc.core.base.atomics cimport rt_compiler_barrier, rt_load_relaxed_u32, rt_load_relaxed_u64
 from rtmalloc.core.base.attributes cimport slow_void
 from rtmalloc.core.base.bitmap cimport rt_highest_bit
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
@@ -24,7 +24,10 @@ from rtmalloc.core.heaps.beat cimport beat_frees
 from rtmalloc.core.heaps.cells cimport cells_give, cells_reset, cells_take
 from rtmalloc.core.heaps.home cimport home_send
 from rtmalloc.core.heaps.tls cimport rt_no_cells
-from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Bin, Heap, Source
+from rtmalloc.core.pages.arena cimport arena_slice_of
+from rtmalloc.core.pages.tag cimport tag_class, tag_of_slice
+from rtmalloc.core.spans.object cimport object_locate
+from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Arena, Bin, Heap, Source, Span
 
 cdef extern from "heaps/bin.h" nogil:
     void** rt_bin_top(void* heap, size_t at) noexcept
@@ -53,6 +56,19 @@ cdef inline void** bin_floor(Heap* h, uint32_t class_) noexcept nogil:
 cdef inline uint32_t bin_length(Heap* h, uint32_t class_) noexcept nogil:
     # Entries in a bin, fences counted.
     return <uint32_t>(h.bins[class_].top - bin_floor(h, class_))
+
+
+cdef inline Span* bin_entry_span(const Arena* a, const void* p, uint32_t class_, uint32_t* object_) noexcept nogil:
+    # The span of what may stand in a bin of the class, and the object's number; NULL when `p` is no such object, or its span
+    # has it.
+    cdef uint64_t slice = arena_slice_of(a, p)
+    cdef Span* s
+    if slice >= rt_load_relaxed_u64(&a.slice_count) or tag_class(tag_of_slice(a, slice)) != class_:
+        return NULL
+    s = object_locate(a, p, object_)
+    if s == NULL or rt_load_relaxed_u64(&s.bits[object_[0] >> 6]) >> (object_[0] & 63) & 1:
+        return NULL
+    return s
 
 
 cdef inline uint32_t bin_most(const Allocator* a, uint32_t class_) noexcept nogil:

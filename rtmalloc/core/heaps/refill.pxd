@@ -60,16 +60,10 @@ cdef inline uint32_t refill_count(Heap* h, uint32_t class_, uint32_t most) noexc
     return wanted if wanted else 1
 
 
-cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint32_t most) noexcept nogil:
-    # Fill the empty bin of a class and return one object more; NULL when there is no memory. `most` bounds the number of
-    # objects (calloc asks for single ones, to know whether they are zero); `bytes` is what was asked for.
+cdef inline Slot* refill_draw(Heap* h, uint32_t class_, uint32_t most, Draw* d) noexcept nogil:
+    # Draw what a refill fetches, at most `most` objects; d.got is 0 when there is no memory. The slot that served.
     cdef Source* source = &h.sources[class_]
     cdef Slot* slot
-    cdef Draw d
-    cdef void* first
-    if bin_wants_more(h, class_):
-        bin_grow(h, class_)
-    h.freed_before = beat_frees(h)
     if source.refills < 255:
         source.refills += 1
     source.overflows = 0
@@ -77,7 +71,23 @@ cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint
     d.got = 0
     d.runs = 0
     d.zeroed = False
-    slot = slot_draw(h.allocator, h.slot, class_, &d)
+    slot = slot_draw(h.allocator, h.slot, class_, d)
+    if d.got:
+        h.counters.refills += 1
+        h.counters.refill_objects += d.got
+    return slot
+
+
+cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint32_t most) noexcept nogil:
+    # Fill the empty bin of a class and return one object more; NULL when there is no memory. `most` bounds the number of
+    # objects (calloc asks for single ones, to know whether they are zero); `bytes` is what was asked for.
+    cdef Slot* slot
+    cdef Draw d
+    cdef void* first
+    if bin_wants_more(h, class_):
+        bin_grow(h, class_)
+    h.freed_before = beat_frees(h)
+    slot = refill_draw(h, class_, most, &d)
     if slot != h.slot:
         h.slot = slot
         h.tag_base = slot.tag_base
@@ -85,8 +95,6 @@ cdef inline slow_pointer refill_bin(Heap* h, uint32_t class_, size_t bytes, uint
     if d.got == 0:
         return NULL
     h.fetched_before = d.got
-    h.counters.refills += 1
-    h.counters.refill_objects += d.got
     h.last_zeroed = d.zeroed
     first = refill_fill(h, class_, &d)
     return sample_fetched(h, class_, bytes, first, d.got) if h.recording else first

@@ -14,7 +14,7 @@ from rtmalloc.core.base.config cimport RT_GROUP_BYTES, RT_LOOKUP, RT_LOOKUP_FLAT
 from rtmalloc.core.base.platform cimport RT_OS_MAPPED, rt_os_address_end, rt_os_page_size, rt_os_random
 from rtmalloc.core.pages.page_heap cimport page_heap_open
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
-from rtmalloc.core.pages.tables cimport TABLES, table_bytes, tables_open, tables_open_segments, tables_place
+from rtmalloc.core.pages.tables cimport TABLES, table_bytes, table_place, tables_open, tables_open_segments
 from rtmalloc.core.types cimport Arena
 
 cdef extern from *:
@@ -39,7 +39,7 @@ cdef inline cold_int reservation_open_at(Arena* a, char* base, uint64_t slices) 
     a.base = base
     for i in range(TABLES):
         at -= (table_bytes(i, slices) + RT_GROUP_BYTES - 1) & ~<size_t>(RT_GROUP_BYTES - 1)
-        tables_place(a, i, at)
+        table_place(a, i)[0] = at
     page_heap_open(&a.pages, base, segments, a.pages.segments, a.pages.summaries)
     a.pages.described = 0
     a.pages.hook = tables_open_segments

@@ -32,7 +32,7 @@ cdef enum:
 
 
 cdef inline size_t table_bytes(int table, uint64_t slices) noexcept nogil:
-    # Bytes of a table for so many slices.
+    # Bytes of a table for so many slices; 0 where the tags stand elsewhere (alternatives/lookup.pxd).
     if table == TABLE_SPANS:
         return slices * sizeof(Span)
     if table == TABLE_BITS:
@@ -41,33 +41,20 @@ cdef inline size_t table_bytes(int table, uint64_t slices) noexcept nogil:
         return (slices + SEGMENT_SLICES - 1) // SEGMENT_SLICES * sizeof(Segment)
     if table == TABLE_SUMMARIES:
         return summary_bytes(<uint32_t>((slices + SEGMENT_SLICES - 1) // SEGMENT_SLICES))
-    return 0 if RT_HEADER_SLICES else slices * sizeof(uint32_t)
+    return 0 if RT_HEADER_SLICES or RT_LOOKUP == RT_LOOKUP_FLAT else slices * sizeof(uint32_t)
 
 
-cdef inline char* table_base(const Arena* a, int table) noexcept nogil:
+cdef inline char** table_place(Arena* a, int table) noexcept nogil:
+    # Where the address of a table stands: the start of a page, set while the arena is opened.
     if table == TABLE_SPANS:
-        return <char*>a.spans
+        return <char**>&a.spans
     if table == TABLE_BITS:
-        return <char*>a.bits
+        return <char**>&a.bits
     if table == TABLE_SEGMENTS:
-        return <char*>a.pages.segments
+        return <char**>&a.pages.segments
     if table == TABLE_SUMMARIES:
-        return <char*>a.pages.summaries
-    return <char*>a.tags
-
-
-cdef inline void tables_place(Arena* a, int table, char* at) noexcept nogil:
-    # While the arena is opened: the table's address, at the start of a page.
-    if table == TABLE_SPANS:
-        a.spans = <Span*>at
-    elif table == TABLE_BITS:
-        a.bits = <uint64_t*>at
-    elif table == TABLE_SEGMENTS:
-        a.pages.segments = <Segment*>at
-    elif table == TABLE_SUMMARIES:
-        a.pages.summaries = <uint64_t*>at
-    else:
-        a.tags = <uint32_t*>at
+        return <char**>&a.pages.summaries
+    return <char**>&a.tags
 
 
 cdef inline size_t table_end(const Arena* a, int table, uint64_t slices) noexcept nogil:
@@ -75,29 +62,32 @@ cdef inline size_t table_end(const Arena* a, int table, uint64_t slices) noexcep
     return (table_bytes(table, slices) + a.page_bytes - 1) & ~(a.page_bytes - 1)
 
 
+cdef inline int table_map(Arena* a, int table, uint64_t first, uint64_t end, bint open) noexcept nogil:
+    # Map the entries of slices [first, end) in one table, or unmap them. RT_OS_MAPPED on success, else why not.
+    cdef size_t low = table_end(a, table, first)
+    cdef size_t bytes = table_end(a, table, end) - low
+    cdef char* p = table_place(a, table)[0] + low
+    if bytes == 0:
+        return RT_OS_MAPPED
+    return rt_os_map_at(p, bytes) if open else rt_os_release(p, bytes)
+
+
 cdef inline int tables_map(Arena* a, uint64_t first, uint64_t end) noexcept nogil:
     # Map the entries of slices [first, end) in all tables, or none. RT_OS_MAPPED on success, else why not.
     cdef int answer = RT_OS_MAPPED
     cdef int i = 0
-    cdef size_t low, high
     if RT_LOOKUP == RT_LOOKUP_FLAT and lookup_open_flat(a, first, end):
         return RT_OS_REFUSED
     if RT_LOOKUP == RT_LOOKUP_RADIX and lookup_open_radix(a, first, end):
         return RT_OS_REFUSED
     while i < TABLES and answer == RT_OS_MAPPED:
-        low = table_end(a, i, first)
-        high = table_end(a, i, end)
-        if high > low and not (i == TABLE_TAGS and RT_LOOKUP == RT_LOOKUP_FLAT):
-            answer = rt_os_map_at(table_base(a, i) + low, high - low)
+        answer = table_map(a, i, first, end, True)
         i += 1
     if answer != RT_OS_MAPPED:
-        i -= 1
-        while i > 0:
+        # The last one was not mapped.
+        while i > 1:
             i -= 1
-            low = table_end(a, i, first)
-            high = table_end(a, i, end)
-            if high > low and not (i == TABLE_TAGS and RT_LOOKUP == RT_LOOKUP_FLAT):
-                rt_os_release(table_base(a, i) + low, high - low)
+            table_map(a, i - 1, first, end, False)
     return answer
 
 

@@ -43,6 +43,11 @@ cdef inline uint32_t tag_class(uint32_t tag) noexcept nogil:
     return (tag & TAG_CODE_MASK) // BIN_BYTES
 
 
+cdef inline uint32_t tag_of_class(uint32_t tag_base, uint32_t class_) noexcept nogil:
+    # The tag of the spans of a class and a slot.
+    return tag_base | class_ * BIN_BYTES
+
+
 cdef inline bint tag_is_small(uint32_t tag) noexcept nogil:
     # Whether the slice belongs to a span of a small class.
     return 0 < tag_class(tag) < rt_class_count

@@ -10,7 +10,7 @@ from rtmalloc.core.pages.arena cimport arena_span_new
 from rtmalloc.core.pages.page_heap cimport page_heap_dirty_in, page_heap_give, page_heap_is_marked, page_heap_take
 from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.summary cimport SLICE_NONE
-from rtmalloc.core.pages.tag cimport BIN_BYTES, tag_set
+from rtmalloc.core.pages.tag cimport tag_of_class, tag_set
 from rtmalloc.core.spans.span cimport SPAN_HELD, SPAN_NONE, span_form, span_set_state, span_slice
 from rtmalloc.core.spans.transfer_cache cimport transfer_give, transfer_take
 from rtmalloc.core.types cimport Allocator, Slot, Span
@@ -40,7 +40,7 @@ cdef inline slow_pointer formation_new(Allocator* a, Slot* slot, uint32_t class_
     s = arena_span_new(&a.arena, slice, slices)
     span_set_state(s, SPAN_HELD)
     # The tag before the bits: a page purger that claims one of them, and puts it back, must find the shelf.
-    tag_set(&a.arena, slice, slices, slot.tag_base | class_ * BIN_BYTES)
+    tag_set(&a.arena, slice, slices, tag_of_class(slot.tag_base, class_))
     span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
     rt_add_u64(&a.spans_formed, 1)
     return s

@@ -9,7 +9,7 @@ from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport cold_int, slow_pointer
 from rtmalloc.core.base.lock cimport lock_take, lock_try
 from rtmalloc.core.base.platform cimport rt_os_cpu, rt_os_cpus, rt_os_map
-from rtmalloc.core.pages.tag cimport BIN_BYTES, TAG_OWNER_SHIFT, tag_set
+from rtmalloc.core.pages.tag cimport TAG_OWNER_SHIFT, tag_of_class, tag_set
 from rtmalloc.core.spans.formation cimport formation_new
 from rtmalloc.core.spans.shelf cimport Draw, shelf_draw, shelf_leave, shelf_look, shelf_take_over, shelf_unlist
 from rtmalloc.core.spans.span cimport SPAN_HELD, span_set_state, span_slice
@@ -80,11 +80,11 @@ cdef inline Span* slot_steal(Allocator* a, Slot* slot, uint32_t class_) noexcept
         shelf = &other.shelves[class_]
         if rt_load_relaxed_u32(&shelf.count) == 0 or not lock_try(&shelf.lock):
             continue
-        tag = other.tag_base | class_ * BIN_BYTES
+        tag = tag_of_class(other.tag_base, class_)
         s = shelf_unlist(shelf)
         if s != NULL:
             span_set_state(s, SPAN_HELD)
-            tag_set(&a.arena, s.index, s.slices, slot.tag_base | class_ * BIN_BYTES)
+            tag_set(&a.arena, s.index, s.slices, tag_of_class(slot.tag_base, class_))
         shelf_leave(a, shelf, tag)
         if s != NULL:
             return s
@@ -96,7 +96,7 @@ cdef inline Slot* slot_draw(Allocator* a, Slot* mine, uint32_t class_, Draw* d) 
     # there is no memory.
     cdef Slot* slot = slot_enter(a, mine, class_)
     cdef Shelf* shelf = &slot.shelves[class_]
-    cdef uint32_t tag = slot.tag_base | class_ * BIN_BYTES
+    cdef uint32_t tag = tag_of_class(slot.tag_base, class_)
     cdef Span* s
     cdef bint stolen
     shelf_draw(a, shelf, d)

@@ -12,6 +12,7 @@ from rtmalloc.core.base.atomics cimport (
 )
 from rtmalloc.core.base.bitmap cimport mask_low, rt_count_bits
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES
+from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
 from rtmalloc.core.types cimport Allocator, Span
 
 cdef enum:
@@ -77,6 +78,11 @@ cdef inline void span_form(Span* s, uint32_t slices, uint32_t size, uint8_t clas
     rt_store_relaxed_u64(&s.returned, 0)
     for w in range(s.words):
         rt_store_release_u64(&s.bits[w], span_full_mask(s, w))
+
+
+cdef inline bint span_is_complete(const Span* s, uint32_t class_) noexcept nogil:
+    # Whether a span that another thread was forming when a fork stopped it has all that spans of the class have.
+    return s.class_ == class_ and s.size == rt_class_size[class_] and s.slices == rt_class_slices[class_]
 
 
 cdef inline bint span_is_worth_it(Span* s) noexcept nogil:
