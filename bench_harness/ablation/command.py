@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from bench_harness.ablation.declaration import Declaration, Item, read, select
@@ -18,7 +17,7 @@ from bench_harness.ablation.text import markdown, print_effects, print_list
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring import store
 from bench_harness.measuring.catalogue import find_workloads
-from bench_harness.measuring.plan import Plan
+from bench_harness.measuring.plan import Plan, settings_of
 from bench_harness.measuring.run import expected_seconds, make_header
 from bench_harness.measuring.store import Journal, Results
 from bench_harness.native.build import build_cells
@@ -76,12 +75,7 @@ def _plan(declaration: Declaration, items: Sequence[Item], arguments: argparse.N
         repeat=arguments.repeat,
         max_repeat=arguments.repeat,
         precision=0.0,
-        seconds=arguments.seconds,
-        warmup=arguments.warmup,
-        seed=arguments.seed,
-        timeout=arguments.timeout,
-        memory_cap=arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2,
-        retries=arguments.retries,
+        **settings_of(arguments),
         interpreter=Path(sys.executable),
         chosen=chosen_of(declaration, items),
     )

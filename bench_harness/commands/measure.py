@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring.catalogue import Workload, find_workloads, parse_workload
-from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan
+from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan, settings_of
 from bench_harness.measuring.routes import python_contenders
 from bench_harness.measuring.run import run_plan
 from bench_harness.measuring.store import Results
@@ -116,12 +115,7 @@ def make_plan(
         repeat=arguments.repeat,
         max_repeat=max(arguments.repeat, getattr(arguments, "max_repeat", None) or 0),
         precision=getattr(arguments, "precision", 0.0),
-        seconds=arguments.seconds,
-        warmup=arguments.warmup,
-        seed=arguments.seed,
-        timeout=arguments.timeout,
-        memory_cap=arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2,
-        retries=arguments.retries,
+        **settings_of(arguments),
         interpreter=interpreter,
         latency=latency,
     )

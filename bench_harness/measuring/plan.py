@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from bench_harness.measuring.catalogue import Workload
 from bench_harness.peers.allocators import Allocator
 
-__all__ = ["NATIVE", "Cell", "Contender", "Group", "Plan", "round_order"]
+__all__ = ["NATIVE", "Cell", "Contender", "Group", "Plan", "round_order", "settings_of"]
 
 NATIVE = "native"
 PROBE_ROUNDS = 3  # the no-op probe explains, it does not compete: a few rounds are enough
@@ -136,3 +140,13 @@ def round_order(
     order = [(group, generator.sample(contenders, len(contenders))) for group, contenders in groups]
     generator.shuffle(order)
     return order
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a :class:`Plan` that every command which measures has an option for.
+
+    ``--memory-cap`` is in MiB; without it a cell may take half of the machine's memory.
+    """
+    cap = arguments.memory_cap << 20 if arguments.memory_cap else psutil.virtual_memory().total // 2
+    names = ("seconds", "warmup", "seed", "timeout", "retries")
+    return {"memory_cap": cap, **{name: getattr(arguments, name) for name in names}}

@@ -10,7 +10,7 @@ from libc.string cimport memset, strcmp
 from bench_harness.native.params cimport (
     EXIT_USAGE, Params, choice, file_name, integer, params_check, params_describe, real)
 from bench_harness.native.system cimport (
-    _exit, dprintf, latency_begin, latency_text, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
+    _exit, dprintf, latency_begin, latency_text, map_pages, now_ns, object_of, read, resident_bytes, status_bytes, usage_read)
 from bench_harness.native.text cimport (
     Text, text_field, text_field_string, text_key, text_number, text_raw, text_send, text_string)
 
@@ -145,6 +145,15 @@ cdef inline void out_of_memory(size_t bytes) noexcept nogil:
     """The allocator returned NULL: the cell fails with a reason instead of a crash."""
     dprintf(2, "the allocator returned NULL for %zu bytes\n", bytes)
     _exit(EXIT_NO_MEMORY)
+
+
+cdef inline void* cell_pages(Cell* cell, size_t bytes) noexcept nogil:
+    """Zeroed pages of the harness's own, counted as such."""
+    cdef void* p = map_pages(bytes)
+    if p == NULL:
+        out_of_memory(bytes)
+    cell.own += <long>bytes
+    return p
 
 
 cdef inline void cell_print(Cell* cell, const Workload* w) noexcept nogil:

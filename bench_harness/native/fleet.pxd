@@ -6,10 +6,9 @@ that any block of a size is as likely to die next as any other.
 """
 from libc.math cimport M_PI, cos, log
 from libc.stdint cimport uint32_t, uint64_t
-from bench_harness.native.cell cimport Cell, out_of_memory
+from bench_harness.native.cell cimport Cell, cell_pages
 from bench_harness.native.lifetimes cimport Lifetimes, lived_born
 from bench_harness.native.random cimport Rng, rng_next, scale
-from bench_harness.native.system cimport map_pages
 
 cdef extern from "bench_harness/native/fleet_figures.h" nogil:
     ctypedef struct FleetFigure:
@@ -40,14 +39,6 @@ cdef struct Fleet:
     long blocks             # live in one thread on average, at full load
 
 
-cdef inline void* fleet_pages(Cell* cell, size_t bytes) noexcept nogil:
-    cdef void* p = map_pages(bytes)
-    if p == NULL:
-        out_of_memory(bytes)
-    cell.own += <long>bytes
-    return p
-
-
 cdef inline double figure_weight(const FleetFigure* f, bint by_live) noexcept nogil:
     return f.live if by_live else f.rate
 
@@ -63,13 +54,13 @@ cdef inline double weights_sum(const FleetProfile* p, bint by_live) noexcept nog
 cdef inline void alias_new(Cell* cell, Alias* a, const FleetProfile* p, bint by_live) noexcept nogil:
     """Build the table: entries below the mean are filled up by those above it, in two stacks within one array."""
     cdef double mean = weights_sum(p, by_live) / p.count
-    cdef double* share = <double*>fleet_pages(cell, <size_t>p.count * sizeof(double))
-    cdef uint32_t* stack = <uint32_t*>fleet_pages(cell, <size_t>p.count * sizeof(uint32_t))
+    cdef double* share = <double*>cell_pages(cell, <size_t>p.count * sizeof(double))
+    cdef uint32_t* stack = <uint32_t*>cell_pages(cell, <size_t>p.count * sizeof(uint32_t))
     cdef int below = 0, above = p.count, i
     cdef uint32_t low, high
     a.count = <uint32_t>p.count
-    a.chance = <uint32_t*>fleet_pages(cell, a.count * sizeof(uint32_t))
-    a.other = <uint32_t*>fleet_pages(cell, a.count * sizeof(uint32_t))
+    a.chance = <uint32_t*>cell_pages(cell, a.count * sizeof(uint32_t))
+    a.other = <uint32_t*>cell_pages(cell, a.count * sizeof(uint32_t))
     for i in range(p.count):
         a.chance[i], a.other[i] = ~<uint32_t>0, <uint32_t>i
         share[i] = figure_weight(&p.figure[i], by_live) / mean
@@ -106,7 +97,7 @@ cdef inline void fleet_new(Cell* cell, Fleet* f, int profile, long bytes) noexce
     for i in range(p.count):
         held += <double>p.figure[i].live * p.figure[i].size
     times = <double>bytes / held
-    f.life = <double*>fleet_pages(cell, <size_t>p.count * sizeof(double))
+    f.life = <double*>cell_pages(cell, <size_t>p.count * sizeof(double))
     for i in range(p.count):
         f.life[i] = p.figure[i].live * times / p.figure[i].rate * total
     for i in range(1 << LIFE_BITS):

@@ -7,7 +7,7 @@ Who finds nothing to do looks again for some tens of microseconds before it slee
 than its producer sleeps after every batch, and the kernel, waking it where the waker runs, puts both on one CPU: then the
 measurement shows the scheduler, and the faster of two allocators looks slower.
 """
-from bench_harness.native.cell cimport Cell, out_of_memory
+from bench_harness.native.cell cimport Cell, cell_pages
 from bench_harness.native.system cimport (
     map_pages, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_t, pthread_cond_wait,
     pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, pointer_read, spin_pause)
@@ -38,12 +38,9 @@ cdef struct Queue:
 cdef inline void queue_new(Cell* cell, Queue* q, long batches, long size, long producers) noexcept nogil:
     """An empty queue with `batches` batches of `size` blocks, closed after `producers` calls of `queue_close`."""
     cdef size_t bytes = <size_t>batches * (sizeof(Batch) + <size_t>size * sizeof(void*))
-    cdef Batch* b = <Batch*>map_pages(bytes)
+    cdef Batch* b = <Batch*>cell_pages(cell, bytes)
     cdef void** blocks
     cdef long i
-    if b == NULL:
-        out_of_memory(bytes)
-    cell.own += <long>bytes
     blocks = <void**>(b + batches)
     pthread_mutex_init(&q.lock, NULL)
     pthread_cond_init(&q.may_put, NULL)

@@ -5,7 +5,7 @@ read only when somebody asks for the live bytes: nothing is read of a block that
 """
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from bench_harness.native.cell cimport Cell, out_of_memory
+from bench_harness.native.cell cimport Cell, cell_pages, out_of_memory
 from bench_harness.native.system cimport map_pages, unmap_pages
 
 cdef enum:
@@ -21,10 +21,7 @@ cdef inline void slots_new(Cell* cell, Slots* s, long count) noexcept nogil:
     """An empty table of `count` slots."""
     cdef size_t bytes = <size_t>count * sizeof(void*)
     s.count = count
-    s.block = <void**>map_pages(bytes)
-    if s.block == NULL:
-        out_of_memory(bytes)
-    cell.own += <long>bytes
+    s.block = <void**>cell_pages(cell, bytes)
 
 
 cdef inline void* block_new(uint32_t size) noexcept nogil:

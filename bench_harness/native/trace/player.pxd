@@ -10,7 +10,7 @@ A thread begins when its first slice may begin, and ends with its last operation
 """
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdio cimport snprintf
-from bench_harness.native.cell cimport Cell, mark, out_of_memory
+from bench_harness.native.cell cimport Cell, cell_pages, mark, out_of_memory
 from bench_harness.native.system cimport (
     atomic_add, atomic_read_acquire, atomic_write_release, blocks_overlap, now_ns, pthread_cond_broadcast,
     pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_create, pthread_mutex_init, pthread_mutex_lock,
@@ -21,7 +21,7 @@ from bench_harness.native.trace.blocks cimport (
 from bench_harness.native.trace.format cimport (
     OP_ALIGNED, OP_CALLOC, OP_FREE, OP_KIND, OP_MALLOC, OP_NEW_SHARED, OP_REALLOC, OP_SHARED, OP_TIME, OP_TOUCHED,
     TraceSegment, get_number)
-from bench_harness.native.trace.reader cimport Trace, trace_pages, trace_refuse
+from bench_harness.native.trace.reader cimport Trace, trace_refuse
 
 cdef extern from "bench_harness/native/trace/files.h" nogil:
     bint file_read_at(int, void*, size_t, uint64_t)
@@ -70,8 +70,8 @@ cdef inline void play_new(Play* p, Cell* cell, Trace* trace, bint recorded_pace)
     p.cell, p.trace, p.recorded_pace = cell, trace, recorded_pace
     p.check = not blocks_overlap()
     p.frontier = p.marked = p.left = 0
-    p.shared = <long*>trace_pages(cell, trace.head.shared_slots * sizeof(long))
-    p.player = <Player*>trace_pages(cell, trace.head.threads * sizeof(Player))
+    p.shared = <long*>cell_pages(cell, trace.head.shared_slots * sizeof(long))
+    p.player = <Player*>cell_pages(cell, trace.head.threads * sizeof(Player))
     pthread_mutex_init(&p.lock, NULL)
     pthread_cond_init(&p.advanced, NULL)
     for i in range(trace.head.threads):
@@ -87,8 +87,8 @@ cdef inline void player_prepare(Player* r) noexcept nogil:
         longest = t.segment[i].bytes if t.segment[i].bytes > longest else longest
     r.own_bytes = <long>(t.thread[r.thread].slots * sizeof(uintptr_t))
     r.data_bytes = <long>longest
-    r.own = <uintptr_t*>trace_pages(r.play.cell, r.own_bytes)
-    r.data = <unsigned char*>trace_pages(r.play.cell, r.data_bytes)
+    r.own = <uintptr_t*>cell_pages(r.play.cell, r.own_bytes)
+    r.data = <unsigned char*>cell_pages(r.play.cell, r.data_bytes)
     r.started = True
 
 

@@ -1,7 +1,7 @@
 """A trace as a cell sees it: the header, and each thread's segments in their order, in pages of the cell's own."""
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp
-from bench_harness.native.cell cimport Cell, out_of_memory
+from bench_harness.native.cell cimport Cell, cell_pages
 from bench_harness.native.params cimport EXIT_USAGE
 from bench_harness.native.system cimport _exit, dprintf, map_pages, unmap_pages
 from bench_harness.native.trace.format cimport TRACE_MAGIC, TraceHeader, TraceSegment, TraceThread
@@ -28,15 +28,6 @@ cdef inline void trace_refuse(const char* path, const char* why) noexcept nogil:
     _exit(EXIT_USAGE)
 
 
-cdef inline void* trace_pages(Cell* cell, size_t bytes) noexcept nogil:
-    """Pages of the harness's own, counted as such."""
-    cdef void* p = map_pages(bytes)
-    if p == NULL:
-        out_of_memory(bytes)
-    cell.own += <long>bytes
-    return p
-
-
 cdef inline void trace_head(Trace* t, const char* path) noexcept nogil:
     """Open a trace and read its header; a file that is none, or was cut, ends the cell."""
     t.path = path
@@ -55,10 +46,10 @@ cdef inline void trace_index(Trace* t, Cell* cell) noexcept nogil:
     cdef size_t bytes = h.segments * sizeof(TraceSegment)
     cdef TraceSegment* given = <TraceSegment*>map_pages(bytes)
     cdef uint64_t i
-    t.thread = <TraceThread*>trace_pages(cell, h.threads * sizeof(TraceThread))
-    t.segment = <TraceSegment*>trace_pages(cell, bytes)
-    t.first = <uint64_t*>trace_pages(cell, (h.threads + 2) * sizeof(uint64_t))
-    t.pending = <long*>trace_pages(cell, (h.slices + 1) * sizeof(long))
+    t.thread = <TraceThread*>cell_pages(cell, h.threads * sizeof(TraceThread))
+    t.segment = <TraceSegment*>cell_pages(cell, bytes)
+    t.first = <uint64_t*>cell_pages(cell, (h.threads + 2) * sizeof(uint64_t))
+    t.pending = <long*>cell_pages(cell, (h.slices + 1) * sizeof(long))
     if (given == NULL or not file_read_at(t.fd, given, bytes, h.index_at)
             or not file_read_at(t.fd, t.thread, h.threads * sizeof(TraceThread), h.threads_at)):
         trace_refuse(t.path, b"its index cannot be read")
