@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,11 @@ def run(
         errors="replace",
         check=False,
     )
+
+
+def counters_of(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """What `stats_at_exit` printed."""
+    return {name: int(value) for name, value in re.findall(r"^rtmalloc: (\w+) (\d+)$", done.stderr, re.MULTILINE)}
 
 
 def preloaded(options: str = "", library: Path = PRELOAD) -> dict[str, str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .building import PLAIN, STORM, TSAN, Flavour, driver, environment_of, run
-from .test_purged import counters_of
+from .building import PLAIN, STORM, TSAN, Flavour, counters_of, driver, environment_of, run
 
 KIB = 1024
 THREAD_KIB = 256

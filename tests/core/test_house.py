@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ci.file_map import CORE, FOLDERS, cimported, core_files
+
 from .building import ROOT
 
-CORE = ROOT / "rtmalloc" / "core"
-LAYERS = ["types", "base", "pages", "spans", "profile", "heaps", "giveback", "calls"]
+LAYERS = ["types", *(folder for folder in FOLDERS if folder != "alternatives")]
 """From the ground up. `types` names the structs of all, and cimports only numbers that are made from tables."""
 FILE_LINES, FUNCTION_LINES = 400, 40
 OTHER_NAMES = {
@@ -38,7 +39,7 @@ def module_of(file: Path) -> str:
 @cache
 def files() -> dict[str, str]:
     """The text of each module of the core by its place, but for those that are made from tables."""
-    found = [file for file in CORE.rglob("*.pxd") if not file.name.startswith("_")]
+    found = [file for file in core_files() if file.suffix == ".pxd"]
     return {module_of(file): file.read_text(encoding="utf-8") for file in found}
 
 
@@ -46,14 +47,7 @@ def files() -> dict[str, str]:
 def imports() -> dict[str, set[str]]:
     """Which modules of the core each one cimports."""
     made = {"base/_options", "base/_numbers"}
-    found = {}
-    for module, text in files().items():
-        names = {name.replace(".", "/") for name in re.findall(r"^from rtmalloc\.core\.([\w.]+) cimport", text, re.M)}
-        for folder, name in re.findall(r"^from rtmalloc\.core\.(\w+) cimport (\w+)$", text, re.M):
-            if f"{folder}/{name}" in files():
-                names = {*names - {folder}, f"{folder}/{name}"}
-        found[module] = names - made
-    return found
+    return {module: {module_of(other) for other in cimported(CORE / f"{module}.pxd")} - made for module in files()}
 
 
 @cache
@@ -124,6 +118,5 @@ def test_a_file_is_short_and_its_names_tell_where_they_live(module: str) -> None
 
 
 def test_headers_are_short() -> None:
-    for file in CORE.rglob("*.h"):
-        if not file.name.startswith("_"):
-            assert file.read_text(encoding="utf-8").count("\n") <= FILE_LINES, file
+    for file in core_files():
+        assert file.read_text(encoding="utf-8").count("\n") <= FILE_LINES, file

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from .building import PLAIN, driver, environment_of, run
+from .building import PLAIN, counters_of, driver, environment_of, run
 
 LIBC_OBJECTS = 40  # one or two for each of the at most 16 cached stacks, and a few at start-up
 LIBC_BYTES = 32768
@@ -37,7 +37,7 @@ def totals(mode: str, threads: int, operations: int, options: str) -> dict[str, 
         environment=environment_of(PLAIN, options),
     )
     assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
-    values = {name: int(value) for name, value in re.findall(r"^rtmalloc: (\w+) (\d+)$", done.stderr, re.MULTILINE)}
+    values = counters_of(done)
     classes = re.findall(
         r"^rtmalloc: class size \d+ spans \d+ current \d+ objects (\d+) free (\d+)$", done.stderr, re.MULTILINE
     )

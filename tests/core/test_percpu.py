@@ -17,7 +17,7 @@ import pytest
 
 from ci.variants import build, variants
 
-from .building import ASAN, PLAIN, ROOT, STORM, Flavour, driver, environment_of, preloaded, run
+from .building import ASAN, PLAIN, ROOT, STORM, Flavour, counters_of, driver, environment_of, preloaded, run
 from .test_stress import SANITIZED_RUNS, stress
 
 PERCPU = variants()["percpu"]
@@ -33,11 +33,6 @@ needs_rseq = pytest.mark.skipif(
     platform.machine() != "x86_64" or glibc() < (2, 35) or not sys.platform.startswith("linux"),
     reason="restartable sequences want x86-64 and glibc 2.35",
 )
-
-
-def counters(text: str) -> dict[str, int]:
-    """What stats_at_exit printed."""
-    return {name: int(value) for name, value in re.findall(r"^rtmalloc: (\w+) (\d+)$", text, re.MULTILINE)}
 
 
 def weather(
@@ -56,7 +51,7 @@ def weather(
     done = run(command, environment=environment, seconds=240)
     assert done.returncode == 0, f"{mode}: {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-8000:]}"
     assert f"{mode}: " in done.stdout, done.stdout
-    return counters(done.stderr), done.stderr
+    return counters_of(done), done.stderr
 
 
 FLAVOURS = pytest.mark.parametrize("flavour", [PLAIN, STORM, ASAN], ids=lambda flavour: flavour.name)
@@ -134,7 +129,7 @@ def test_default_library_says_so() -> None:
     command: list[str | Path] = [driver("percpu", PLAIN), "signals", "2", "500", "1"]
     done = run(command, environment=environment_of(PLAIN, "stats_at_exit=1"))
     assert done.returncode == 0, done.stderr
-    found = counters(done.stderr)
+    found = counters_of(done)
     assert (found["caches"], found["cpus"]) == (0, 0)
     assert found["heaps"] >= 2
 

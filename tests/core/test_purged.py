@@ -6,14 +6,12 @@ allocation, a realloc in place or an mremap ends in SIGSEGV.
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from .building import GUARD, GUARD_STORM, LINKED, PLAIN, Flavour, driver, environment_of, run
+from .building import GUARD, GUARD_STORM, LINKED, PLAIN, Flavour, counters_of, driver, environment_of, run
 from .test_stress import run_name, stress
 
 # By name: the options, (rounds, ms of trickle between them, whether to trim), and the counters that show that the path
@@ -32,11 +30,6 @@ PATHS = {
     "background": (f"{ALL_AT_ONCE},background_thread=1", (3, 30, 0), ("purged", "returned")),
     "moved by page tables": (f"{ALL_AT_ONCE},remap_kib=64", (2, 30, 1), ("purged",)),
 }
-
-
-def counters_of(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """What `stats_at_exit` printed."""
-    return {name: int(value) for name, value in re.findall(r"^rtmalloc: (\w+) (\d+)$", done.stderr, re.MULTILINE)}
 
 
 def zero(flavour: Flavour, options: str, how: tuple[int, int, int], prefix: tuple[str, ...] = ()) -> dict[str, int]:
