@@ -103,6 +103,13 @@ def test_checked(mode: str, threads: int, operations: int) -> None:
     stress(CHECK_STORM, mode, threads, operations // 2 or 1, seed=6, options="slots=3,epoch_ms=2")
 
 
+@pytest.mark.parametrize(("mode", "threads", "operations"), [("churn", 4, 40_000), ("short", 4, 2_000)], ids=run_name)
+def test_fences_stay_with_their_objects(mode: str, threads: int, operations: int) -> None:
+    # The profile's fences in bins that shrink, flush and close all the time.
+    options = "profile=1,profile_every=3,epoch_ms=1,idle_epochs=2,thread_kib=64,slow_start_bytes=256"
+    stress(CHECK, mode, threads, operations, seed=7, options=options)
+
+
 @pytest.mark.parametrize("options", OPTION_SETS)
 @pytest.mark.parametrize(
     ("mode", "threads", "operations"), [("churn", 4, 20_000), ("orphans", 4, 4), ("freeonly", 4, 5_000)], ids=run_name

@@ -44,8 +44,10 @@ cdef inline void check_bin(Heap* h, uint32_t class_) noexcept nogil:
     check_that(source.block & (source.block - 1) == 0, b"a bin's block is a power of two")
     while cell < h.bins[class_].top:
         cell += 1
-        # (The profile's fences are NULL.)
-        check_that(cell[0] == NULL or check_object(&h.allocator.arena, cell[0], class_), b"a bin holds objects of its class")
+        if cell[0] == NULL:
+            check_that((cell - 1)[0] != NULL, b"a fence stands above an object")
+        else:
+            check_that(check_object(&h.allocator.arena, cell[0], class_), b"a bin holds objects of its class")
 
 
 cdef inline void check_heap(Heap* h) noexcept nogil:

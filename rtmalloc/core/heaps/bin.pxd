@@ -143,13 +143,17 @@ cdef inline void bin_drop_oldest(Heap* h, uint32_t class_, uint32_t count) noexc
 
 cdef inline void bin_flush(Heap* h, uint32_t class_, uint32_t keep) noexcept nogil:
     # Return all but `keep` entries of a bin to their spans: the oldest ones, which lie deepest. They leave the bin before they
-    # go: once home they may be another thread's, and a fork's child looks at the bins of threads that it does not have.
+    # go: once home they may be another thread's, and a fork's child looks at the bins of threads that it does not have. A
+    # fence goes with the object below it.
     cdef void* leaving[BIN_LEAVING]
+    cdef uint32_t length = bin_length(h, class_)
+    cdef uint32_t left = length - keep if length > keep else 0
     cdef uint32_t count
-    while bin_length(h, class_) > keep:
-        count = bin_length(h, class_) - keep
-        if count > BIN_LEAVING:
-            count = BIN_LEAVING
+    if left and left < length and bin_floor(h, class_)[left + 1] == NULL:
+        left += 1
+    while left:
+        count = left if left < BIN_LEAVING else BIN_LEAVING
+        left -= count
         memcpy(leaving, bin_floor(h, class_) + 1, count * sizeof(void*))
         bin_drop_oldest(h, class_, count)
         h.counters.flushed_objects += count
