@@ -21,7 +21,7 @@ from rtmalloc.core.heaps.sample cimport sample_take_fence
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open, thread_heap_or_null
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.profile.profile cimport profile_note_large
-from rtmalloc.core.spans.shelf cimport Draw
+from rtmalloc.core.spans.shelf cimport Draw, shelf_draw_begin
 from rtmalloc.core.spans.slot cimport slot_draw, slot_here
 from rtmalloc.core.types cimport Allocator, Bin, Heap
 
@@ -80,10 +80,7 @@ cdef inline cold_pointer malloc_alone(size_t bytes, bint* zeroed) noexcept nogil
     cdef uint32_t class_ = class_of_size(bytes)
     cdef Draw d
     cdef int attempt
-    d.wanted = 1
-    d.got = 0
-    d.runs = 0
-    d.zeroed = False
+    shelf_draw_begin(&d, 1)
     for attempt in range(2):
         slot_draw(a, slot_here(a), class_, &d)
         if d.got:

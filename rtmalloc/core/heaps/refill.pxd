@@ -7,7 +7,7 @@ from rtmalloc.core.base.bitmap cimport rt_count_bits, rt_highest_bit, rt_lowest_
 from rtmalloc.core.heaps.beat cimport beat_frees
 from rtmalloc.core.heaps.bin cimport bin_grow, bin_wants_more
 from rtmalloc.core.heaps.sample cimport sample_fetched
-from rtmalloc.core.spans.shelf cimport Draw
+from rtmalloc.core.spans.shelf cimport Draw, shelf_draw_begin
 from rtmalloc.core.spans.slot cimport slot_draw
 from rtmalloc.core.types cimport Bin, Heap, Run, Slot, Source
 
@@ -67,10 +67,7 @@ cdef inline Slot* refill_draw(Heap* h, uint32_t class_, uint32_t most, Draw* d) 
     if source.refills < 255:
         source.refills += 1
     source.overflows = 0
-    d.wanted = refill_count(h, class_, most)
-    d.got = 0
-    d.runs = 0
-    d.zeroed = False
+    shelf_draw_begin(d, refill_count(h, class_, most))
     slot = slot_draw(h.allocator, h.slot, class_, d)
     if d.got:
         h.counters.refills += 1

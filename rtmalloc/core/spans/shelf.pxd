@@ -220,6 +220,13 @@ cdef struct Draw:
     Run run[DRAW_RUNS]
 
 
+cdef inline void shelf_draw_begin(Draw* d, uint32_t wanted) noexcept nogil:
+    d.wanted = wanted
+    d.got = 0
+    d.runs = 0
+    d.zeroed = False
+
+
 cdef inline void shelf_note_drawn(Allocator* a, Span* s, uint32_t first, uint32_t last) noexcept nogil:
     # For the page return: the span is busy, and what was returned of it from object `first` to object `last` is in use again.
     cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
