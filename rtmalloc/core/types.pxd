@@ -21,9 +21,7 @@ cdef extern from "base/pressure.h" nogil:
     ctypedef struct rt_pressure_source:
         int fd
         uint32_t kind          # RT_PRESSURE_*; 0 = unused
-        uint64_t device
-        uint64_t inode
-        uint64_t seen
+        uint64_t device, inode, seen
 
 cdef enum:
     CLASSES_MOST = 128         # classes that a tag can tell apart; the tables of heaps and slots have so many rows
@@ -173,8 +171,7 @@ cdef struct TransferList:
 
 cdef struct TransferCache:
     TransferList lists[TRANSFER_LENGTHS]
-    uint64_t hits              # takes served from here (statistics, not exact)
-    uint64_t misses
+    uint64_t hits, misses      # takes served from here, and not (statistics, not exact)
 
 cdef struct Shelf:
     # The spans of one class and one slot; one cache line. Its own lock, which is held for a refill and tried for all else.
@@ -265,6 +262,7 @@ cdef struct Heap:
     Sampler sample_fetched     # among objects that refills put there
     uint64_t sample_seed
     uint32_t cpu               # 1 + the CPU whose heap this is, for good; 0 = a thread's
+    int64_t inside             # free bytes that it took home to spans, less those it drew, since its last tick
     bint emptied               # of a CPU's heap: it was flushed as an idle one, and no thread had its turn since
     HeapCounters counters
 
@@ -340,9 +338,8 @@ cdef struct Purge:
     PageReturn spans
 
 cdef struct Pressure:
-    uint64_t flushes           # emergency flushes, whatever asked for them (atomic, as the next three)
-    uint64_t refusals          # of them, because the kernel refused memory
-    uint64_t alarms            # of them, because a source of pressure spoke
+    # `flushes` whatever asked for them; `refusals` of them because the kernel refused memory, `alarms` because a source spoke.
+    uint64_t flushes, refusals, alarms  # emergency flushes (atomic, as the next)
     uint64_t alarmed_at        # clock, in ms, of the last alarm that was followed
     Lock lock                  # guards `wake`; a write into a pipe that does not block happens under it
     rt_pressure_source wake    # the writing end of a pipe that is told of refusals (kind 0: none)
@@ -354,6 +351,9 @@ cdef struct Background:
     uint32_t watched           # RT_PRESSURE_* bits of the sources that it watches now, 0 when it does not run
     bint opened                # whether they have been opened (the thread's alone, as they are): tried once
     uint64_t pass_at           # clock, in ms, of the next pass as the thread last saw it (the thread's alone)
+    uint64_t inside            # free bytes inside spans, as far as heaps have told by their ticks (atomic, as the next two)
+    uint64_t settled           # least free bytes seen since the thread last ended: it starts at BACKGROUND_WORTH more
+    uint32_t held              # calls under way that want the process to have no thread of ours: none is started
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
 
 
@@ -379,10 +379,7 @@ cdef struct Allocator:
     Background background
     uint64_t epoch_at          # clock, in ms, of the next look at the shared tiers (atomic)
     uint64_t returns_wanted    # bytes of pages inside spans that were drawn from again after their return (atomic)
-    uint64_t spans_formed      # statistics, as the next four (atomic)
-    uint64_t spans_released
-    uint64_t hints
-    uint64_t lock_misses
+    uint64_t spans_formed, spans_released, hints, lock_misses  # statistics (atomic)
     uint32_t ready             # 1 when all else may be used (atomic)
     uint32_t table_read        # 1 when the table of size classes is final
     Lock opening               # held while the allocator is set up

@@ -44,7 +44,7 @@ FOREIGN = {
     # When the library is loaded, or a caller asks for it.
     "dlopen": "C++'s new at the end of memory: is there a libstdc++?",
     "fprintf": "malloc_info writes to the caller's stream",
-    "dlsym": "CPython's hooks",
+    "dlsym": "CPython's hooks, and setuid and its kin",
     "dladdr": "the library's own path, for LD_PRELOAD",
     "execve": "RTMALLOC=0: the program starts anew without us",
 }

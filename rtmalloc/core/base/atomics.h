@@ -52,6 +52,7 @@ static inline uint64_t rt_and_u64(uint64_t *p, uint64_t v) {
     rt_storm();
     return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST);
 }
+static inline uint32_t rt_add_u32(uint32_t *p, uint32_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
 static inline uint64_t rt_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 /* A relaxed load that may become an operand of the instruction that uses it, which compilers do not do with atomic ones. Of
  * an aligned word, so it is not torn. */

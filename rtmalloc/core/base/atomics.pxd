@@ -19,6 +19,8 @@ cdef extern from "base/atomics.h" nogil:
     uint32_t rt_exchange_u32(uint32_t* p, uint32_t v) noexcept
     bint rt_swap_if_u32(uint32_t* p, uint32_t* seen, uint32_t v) noexcept
 
+    uint32_t rt_add_u32(uint32_t* p, uint32_t v) noexcept
+
     uint64_t rt_load_relaxed_u64(const uint64_t* p) noexcept
     uint64_t rt_load_operand_u64(const uint64_t* p) noexcept
     uint64_t rt_load_acquire_u64(const uint64_t* p) noexcept

@@ -20,7 +20,7 @@ from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_
 from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
-from rtmalloc.core.giveback.background cimport background_forget, background_stop
+from rtmalloc.core.giveback.background cimport background_forget, background_is_gone, background_stop
 from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
@@ -127,7 +127,7 @@ cdef inline void fork_prepare() noexcept nogil:
         h.beat = FORK_BEAT
     if RT_PERCPU_BUILT:
         rt_note_threads()
-    rt_fork_alone = rt_is_alone(a.background.tid != 0)
+    rt_fork_alone = background_is_gone(a) and rt_is_alone(a.background.tid != 0)
     if rt_fork_alone:
         return
     rt_streams_lock()

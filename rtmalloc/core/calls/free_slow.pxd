@@ -8,8 +8,8 @@ from rtmalloc.core.base.complain cimport complain_of_pointer
 from rtmalloc.core.base.size_class cimport rt_class_size
 from rtmalloc.core.calls.giant cimport giant_give
 from rtmalloc.core.calls.large cimport large_give
-from rtmalloc.core.calls.tick cimport REFILL_BEATS, tick, tick_beats
-from rtmalloc.core.heaps.beat cimport beat_begin
+from rtmalloc.core.calls.tick cimport LARGE_BEATS, REFILL_BEATS, tick, tick_beats
+from rtmalloc.core.heaps.beat cimport BEAT_MOST, beat_begin
 from rtmalloc.core.heaps.bin cimport bin_overflow
 from rtmalloc.core.heaps.home cimport home_free
 from rtmalloc.core.heaps.instance cimport allocator
@@ -87,14 +87,16 @@ cdef inline int32_t free_special(void* p, uint32_t* tag) noexcept nogil:
     # FREE_SMALL with the tag of a small object, which is still there.
     cdef Allocator* a = allocator()
     cdef uint64_t slice = arena_slice_of(&a.arena, p)
+    cdef uint32_t slices
     if tag_is_outside(&a.arena, p):
         free_outside(p)
         return 0
     tag[0] = tag_of_slice(&a.arena, slice)
     if tag_code(tag[0]) == TAG_LARGE:
+        slices = a.arena.spans[slice].slices
         if arena_address(&a.arena, slice) != p or not large_give(a, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
-        return REFILL_BEATS
+        return REFILL_BEATS + <int32_t>(slices if slices < LARGE_BEATS * BEAT_MOST else LARGE_BEATS * BEAT_MOST) // LARGE_BEATS
     if tag_code(tag[0]) == TAG_SAMPLED:
         free_sampled(p)
         return 0

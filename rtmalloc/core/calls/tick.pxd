@@ -16,13 +16,14 @@ from rtmalloc.core.giveback.purge cimport purge_tick
 from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
 from rtmalloc.core.heaps.beat cimport BEAT_LEAST, BEAT_MOST, beat_begin, beat_break
 from rtmalloc.core.heaps.epoch cimport epoch_flush, epoch_heap
-from rtmalloc.core.heaps.heap_pool cimport heap_reclaim_lost
+from rtmalloc.core.heaps.heap_pool cimport heap_reclaim_lost, heap_tell_inside
 from rtmalloc.core.heaps.sample cimport sample_begin
 from rtmalloc.core.heaps.thread cimport thread_heap
 from rtmalloc.core.types cimport Allocator, Heap
 
 cdef enum:
     REFILL_BEATS = 16          # a refill, or a large block, counts as so many frees towards the next tick
+    LARGE_BEATS = 2            # ... and a large block that is freed as one more for so many of its slices: by 8 MiB a tick comes
 
 
 cdef inline bint tick_heap(Heap* h, uint64_t now) noexcept nogil:
@@ -46,6 +47,7 @@ cdef inline bint tick_heap(Heap* h, uint64_t now) noexcept nogil:
     if h.flush_seen != rt_load_relaxed_u32(&a.flush_epoch):
         h.flush_seen = rt_load_relaxed_u32(&a.flush_epoch)
         epoch_flush(h)
+    heap_tell_inside(a, h)
     if now < h.epoch_at:
         return False
     epoch_heap(h, now)

@@ -1,16 +1,19 @@
 # The background thread: purges when the program calls us no more, and follows pressure.
 # Without it a process gives memory back while some thread still allocates now and then; one that stops altogether keeps
-# what it had. Opt-in (the Python launcher opts in), started only once there is memory worth it, and it ends when
-# nothing is left to do; the next heartbeat starts another.
-from libc.stdint cimport uint32_t, uint64_t
+# what it had. By itself (background_thread=-1) it is started by the heartbeat that finds 8 MiB more to give back than the
+# last thread left, sleeps while heartbeats come, purges when they stop, and ends when nothing is left to do. The Python
+# launcher asks for one in any case (1), which also follows pressure.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport (
     RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms, RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
 )
 from rtmalloc.core.base.atomics cimport (
-    rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
+    rt_add_u32, rt_exchange_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_relaxed_u32,
+    rt_store_relaxed_u64, rt_store_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport cold_void
+from rtmalloc.core.base.config cimport RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
 from rtmalloc.core.base.platform cimport (
     rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
@@ -25,11 +28,19 @@ from rtmalloc.core.types cimport RT_PRESSURE_SOURCES, Allocator, Heap
 
 cdef extern from "giveback/background.h" nogil:
     ctypedef void* (*rt_thread_body)(void*) noexcept nogil
-    int rt_thread_start(rt_thread_body body, void* argument) noexcept
+    enum:
+        RT_THREAD_STARTED
+        RT_THREAD_REFUSED
+    int rt_thread_start(rt_thread_body body, void* argument, uint32_t* tid) noexcept
+    bint rt_thread_is_welcome() noexcept
+    void rt_thread_forget() noexcept
     void rt_thread_name(const char* name, size_t length) noexcept
 
 cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
+    BACKGROUND_WORTH = 8388608 # bytes to give back that are worth one by itself
+    BACKGROUND_AUTO = -1       # background_thread: by itself
+    BACKGROUND_PACE = 4        # an idle program waits for nobody: a pass goes on so many times as fast
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
     BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end
@@ -44,9 +55,29 @@ cdef enum:
 
 cdef inline bint background_has_purpose(Allocator* a) noexcept nogil:
     # Whether the options give the thread something to do: purge by time, or flush under pressure.
-    return a.options.value[RT_OPTION_background_thread] != 0 and (
-        a.options.value[RT_OPTION_dirty_decay_ms] >= 0 or a.options.value[RT_OPTION_pressure] != 0
-    )
+    if a.options.value[RT_OPTION_dirty_decay_ms] >= 0:
+        return a.options.value[RT_OPTION_background_thread] != 0
+    return a.options.value[RT_OPTION_background_thread] == 1 and a.options.value[RT_OPTION_pressure] != 0
+
+
+cdef inline uint64_t background_free(Allocator* a) noexcept nogil:
+    # Free bytes that may be resident, in spans and outside; an estimate: neither is read under its lock.
+    cdef int64_t inside = <int64_t>rt_load_relaxed_u64(&a.background.inside)
+    return <uint64_t>(inside if inside > 0 else 0) + (rt_load_relaxed_u64(&a.arena.pages.dirty_slices) << RT_SLICE_SHIFT)
+
+
+cdef inline bint background_is_worth_it(Allocator* a) noexcept nogil:
+    # Whether BACKGROUND_WORTH more is free than at any time since the last thread ended: what that one has left it could not
+    # give back. (Two threads that lower `settled` at a time may leave the higher value: a thread comes later, not never.)
+    cdef uint64_t free = background_free(a)
+    if free < rt_load_relaxed_u64(&a.background.settled):
+        rt_store_relaxed_u64(&a.background.settled, free)
+    return free - rt_load_relaxed_u64(&a.background.settled) >= BACKGROUND_WORTH and free >= BACKGROUND_WORTH
+
+
+cdef inline bint background_sleeps(Allocator* a) noexcept nogil:
+    # By itself the thread leaves everything to the heartbeats, as long as they come.
+    return a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO and rt_exchange_u32(&a.background.stirred, 0) != 0
 
 
 cdef inline bint background_keeps_watch(Allocator* a) noexcept nogil:
@@ -71,7 +102,7 @@ cdef inline void background_watch(Allocator* a) noexcept nogil:
     # the next one: closing a PSI trigger makes the kernel wait for all CPUs (10 ms), and a fork would wait for that.
     cdef int i
     cdef uint32_t kinds = 0
-    cdef bint wanted = a.options.value[RT_OPTION_pressure] != 0
+    cdef bint wanted = a.options.value[RT_OPTION_pressure] != 0 and a.options.value[RT_OPTION_background_thread] == 1
     for i in range(RT_PRESSURE_SOURCES):
         if not wanted:
             rt_pressure_close(&a.background.sources[i])
@@ -94,7 +125,7 @@ cdef inline uint64_t background_step(Allocator* a, uint64_t now, uint64_t* given
         return a.background.pass_at
     if lock_try(&a.purge.lock):
         if now >= a.purge.pass_at or a.purge.cursor < page_heap_opened(&a.arena.pages):
-            purge_work(a, now)
+            purge_work(a, now, BACKGROUND_PACE if a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO else 1)
         if a.purge.cursor >= page_heap_opened(&a.arena.pages):
             given[0] = a.purge.slices + a.purge.spans.bytes
             a.background.pass_at = a.purge.pass_at
@@ -111,6 +142,7 @@ cdef inline bint background_ends(Allocator* a) noexcept nogil:
     # somebody ticked just now, and no other background thread was started for it.
     cdef uint32_t seen = BACKGROUND_RUNS
     rt_store_relaxed_u32(&a.background.watched, 0)
+    rt_store_relaxed_u64(&a.background.settled, background_free(a))
     if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_NONE):
         # A fork asks for the end.
         rt_store_u32(&a.background.state, BACKGROUND_NONE)
@@ -130,6 +162,10 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     rt_thread_name(b"rtmalloc", 8)
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
+        if background_sleeps(a):
+            calm = 0
+            rt_os_futex_wait_ms(&a.background.state, BACKGROUND_RUNS, <uint64_t>a.options.value[RT_OPTION_dirty_decay_ms])
+            continue
         background_watch(a)
         next = background_step(a, now, &given)
         if next - now > BACKGROUND_STEP_MS and now >= counted:
@@ -169,16 +205,37 @@ cdef inline bint background_stop(Allocator* a) noexcept nogil:
     return True
 
 
-cdef inline cold_void background_end "rt_background_end"() noexcept nogil:
+cdef inline cold_void background_end() noexcept nogil:
     # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
     # may start another one afterwards, if the options still want it.
     cdef Allocator* a = allocator()
     cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_END_MS
     cdef uint32_t tid
     background_stop(a)
+    while rt_load_u32(&a.background.state) == BACKGROUND_ENDS and rt_os_clock_ms() < patience:
+        # (Or whoever is about to start it.)
+        rt_os_yield()
     tid = rt_load_relaxed_u32(&a.background.tid)
     while tid and not rt_os_thread_is_gone(tid) and rt_os_clock_ms() < patience:
         rt_os_yield()
+
+
+cdef inline bint background_is_gone(Allocator* a) noexcept nogil:
+    # Whether the kernel has no thread of ours in this process (any more).
+    cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
+    if tid == 0:
+        return rt_load_u32(&a.background.state) != BACKGROUND_RUNS
+    return rt_os_thread_is_gone(tid)
+
+
+cdef inline cold_void background_hold "rt_background_hold"() noexcept nogil:
+    # What follows wants no thread of ours, and none is started until background_release.
+    rt_add_u32(&allocator().background.held, 1)
+    background_end()
+
+
+cdef inline cold_void background_release "rt_background_release"() noexcept nogil:
+    rt_add_u32(&allocator().background.held, 0xFFFFFFFF)
 
 
 cdef inline void background_leave(Allocator* a) noexcept nogil:
@@ -199,18 +256,30 @@ cdef inline void background_forget(Allocator* a) noexcept nogil:
     # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
     # parent's descriptors when it opens its own.
     a.background.state = BACKGROUND_NONE
+    a.background.held = 0
     a.background.watched = 0
+    # What is free is shared with the parent: to give it back saves nothing.
+    a.background.settled = background_free(a)
+    rt_thread_forget()
     a.background.opened = False
 
 
 cdef inline cold_void background_start(Allocator* a) noexcept nogil:
+    # Holding nothing of ours; the caller of free may hold locks of the C library's (background.h). The increment of `held`
+    # and the look at `state` in background_hold, and these two the other way round, are sequentially consistent.
     cdef uint32_t seen = BACKGROUND_NONE
+    cdef int answer = RT_THREAD_REFUSED
     if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
         return
-    rt_store_relaxed_u32(&a.background.tid, 0)
+    if rt_load_u32(&a.background.held):
+        rt_store_u32(&a.background.state, BACKGROUND_NONE)
+        return
     rt_mark_open()
-    if rt_thread_start(background_body, a) != 0:
-        rt_store_relaxed_u32(&a.background.state, BACKGROUND_FAILED)
+    if a.options.value[RT_OPTION_background_thread] != BACKGROUND_AUTO or rt_thread_is_welcome():
+        rt_store_u32(&a.background.stirred, 1)
+        answer = rt_thread_start(background_body, a, &a.background.tid)
+    if answer != RT_THREAD_STARTED:
+        rt_store_u32(&a.background.state, BACKGROUND_FAILED if answer == RT_THREAD_REFUSED else BACKGROUND_NONE)
 
 
 cdef inline void background_tick(Allocator* a) noexcept nogil:
@@ -218,7 +287,10 @@ cdef inline void background_tick(Allocator* a) noexcept nogil:
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
-        if page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS:
+        if a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO:
+            if background_is_worth_it(a):
+                background_start(a)
+        elif page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS:
             background_start(a)
         return
     if not rt_load_relaxed_u32(&a.background.stirred):

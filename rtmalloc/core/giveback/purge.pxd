@@ -171,9 +171,9 @@ cdef inline void purge_adapt(Allocator* a) noexcept nogil:
     a.purge.wanted_before = wanted
 
 
-cdef inline cold_int purge_work(Allocator* a, uint64_t now) noexcept nogil:
+cdef inline cold_int purge_work(Allocator* a, uint64_t now, uint32_t pace) noexcept nogil:
     # Under the purge lock: begin a pass if one is due, and go on with it for as long as the time since the last part
-    # allows. Whether the pass goes on.
+    # allows, times `pace`. Whether the pass goes on.
     cdef PageHeap* ph = &a.arena.pages
     cdef uint64_t elapsed = now - a.purge.worked_at
     cdef uint32_t calls, segments, quiet_wanted
@@ -182,8 +182,8 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now) noexcept nogil:
     cdef bint at_once = hurry or a.options.value[RT_OPTION_dirty_decay_ms] == 0
     if elapsed > PURGE_CALLS_MOST // PURGE_CALLS:
         elapsed = PURGE_CALLS_MOST // PURGE_CALLS
-    calls = <uint32_t>elapsed * PURGE_CALLS
-    segments = <uint32_t>elapsed * PURGE_SEGMENTS
+    calls = <uint32_t>elapsed * PURGE_CALLS * pace
+    segments = <uint32_t>elapsed * PURGE_SEGMENTS * pace
     rt_store_relaxed_u64(&a.purge.worked_at, now)
     # (A pass over a large heap takes longer than the time between two: it comes to its end all the same.)
     if now >= a.purge.pass_at and (a.purge.pass_at == 0 or a.purge.cursor >= page_heap_opened(ph)):
@@ -221,7 +221,7 @@ cdef inline void purge_tick(Allocator* a, uint64_t now) noexcept nogil:
     if not lock_try(&a.purge.lock):
         return
     if now >= a.purge.pass_at or a.purge.cursor < page_heap_opened(&a.arena.pages):
-        purge_work(a, now)
+        purge_work(a, now, 1)
     lock_drop(&a.purge.lock)
 
 

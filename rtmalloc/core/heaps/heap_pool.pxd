@@ -3,8 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport RT_OPTION_epoch_ms, RT_OPTION_idle_epochs, RT_OPTION_remote_kib
 from rtmalloc.core.base.atomics cimport (
-    rt_load_acquire_pointer, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32, rt_store_relaxed_u64,
-    rt_store_release_pointer,
+    rt_add_u64, rt_load_acquire_pointer, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u32,
+    rt_store_relaxed_u64, rt_store_release_pointer,
 )
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_mark_open
@@ -81,9 +81,17 @@ cdef inline Heap* heap_acquire(Allocator* a) noexcept nogil:
     return h
 
 
+cdef inline void heap_tell_inside(Allocator* a, Heap* h) noexcept nogil:
+    # For who asks how much there is to give back (giveback/background.pxd).
+    if h.inside:
+        rt_add_u64(&a.background.inside, <uint64_t>h.inside)
+        h.inside = 0
+
+
 cdef inline void heap_recycle(Allocator* a, Heap* h) noexcept nogil:
     # The heap's thread needs it no more: everything in it goes home, and the next thread may have it.
     epoch_flush(h)
+    heap_tell_inside(a, h)
     lock_take(&a.heaps_lock)
     rt_store_relaxed_u32(&h.live, 0)
     h.pool_next = a.pool

@@ -1,7 +1,7 @@
 # Objects go home: into their spans' bitmaps, by one atomic OR for all that lie in one word.
 # A bin that is full sends its older half; objects of other slots, and of classes that the heap has no bin for, gather
 # in an array of their own first.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cython cimport unlikely
 
@@ -32,6 +32,7 @@ cdef inline void home_put(Heap* h, const Group* group) noexcept nogil:
     # One atomic step.
     h.counters.home_batches += 1
     h.counters.home_frees += rt_count_bits(group.mask)
+    h.inside += <int64_t>rt_count_bits(group.mask) * group.span.size
     shelf_put(h.allocator, group.span, group.word, group.mask)
 
 

@@ -1,5 +1,5 @@
 # Refills: from a shelf into an empty bin.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_compiler_barrier
 from rtmalloc.core.base.attributes cimport slow_pointer
@@ -72,6 +72,7 @@ cdef inline Slot* refill_draw(Heap* h, uint32_t class_, uint32_t most, Draw* d) 
     if d.got:
         h.counters.refills += 1
         h.counters.refill_objects += d.got
+        h.inside -= <int64_t>d.got * d.run[0].size
     return slot
 
 

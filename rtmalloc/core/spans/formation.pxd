@@ -1,5 +1,5 @@
 # How a span comes into being, from slices of the transfer cache or the page heap, and goes back.
-from libc.stdint cimport uint32_t, uint8_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from rtmalloc.core.base._options cimport RT_OPTION_transfer_kib
 from rtmalloc.core.base.atomics cimport rt_add_u64
@@ -43,6 +43,7 @@ cdef inline slow_pointer formation_new(Allocator* a, Slot* slot, uint32_t class_
     tag_set(&a.arena, slice, slices, tag_of_class(slot.tag_base, class_))
     span_form(s, slices, rt_class_size[class_], <uint8_t>class_, zeroed)
     rt_add_u64(&a.spans_formed, 1)
+    rt_add_u64(&a.background.inside, <uint64_t>slices * RT_SLICE_BYTES)
     return s
 
 
@@ -54,5 +55,6 @@ cdef inline void formation_release(Allocator* a, Span* s) noexcept nogil:
     span_set_state(s, SPAN_NONE)
     tag_set(&a.arena, slice, slices, 0)
     rt_add_u64(&a.spans_released, 1)
+    rt_add_u64(&a.background.inside, -(<uint64_t>slices * RT_SLICE_BYTES))
     if page_heap_is_marked(&a.arena.pages, slice, slices) or not transfer_give(&a.transfer, slice, slices, room):
         page_heap_give(&a.arena.pages, slice, slices)
