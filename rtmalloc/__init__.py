@@ -12,7 +12,7 @@ from rtmalloc import _supported  # noqa: F401  # first: it ends the import with 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from rtmalloc.interpreter.install import InstallError, Status, disable, enable, install, status
-    from rtmalloc.interpreter.options import Option, configure, options
+    from rtmalloc.interpreter.options import Option, configure, options, set_memory_limit
     from rtmalloc.interpreter.pressure import PressureCallback, announce_memory_pressure, on_memory_pressure
     from rtmalloc.interpreter.verify import Verification, verify
     from rtmalloc.observe.stats import ClassStats, Stats, ThreadStats, bytes_allocated, stats, trim
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 # or ctypes: importing rtmalloc and install() stay under 5 ms.
 _MODULES = {
     "interpreter.install": ("InstallError", "Status", "disable", "enable", "install", "status"),
-    "interpreter.options": ("Option", "configure", "options"),
+    "interpreter.options": ("Option", "configure", "options", "set_memory_limit"),
     "interpreter.pressure": ("PressureCallback", "announce_memory_pressure", "on_memory_pressure"),
     "interpreter.verify": ("Verification", "verify"),
     "observe.stats": ("ClassStats", "Stats", "ThreadStats", "bytes_allocated", "stats", "trim"),
@@ -57,6 +57,7 @@ __all__ = [
     "library_path",
     "on_memory_pressure",
     "options",
+    "set_memory_limit",
     "stats",
     "stats_file",
     "status",

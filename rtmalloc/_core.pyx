@@ -44,6 +44,10 @@ from rtmalloc.core.types cimport (
     CLASSES_MOST, RT_PRESSURE_SOURCES, Bin, Heap, ProfileBucket, Shelf, Span, rt_pressure_source,
 )
 
+cdef extern from "base/cgroup.h" nogil:
+    uint64_t rt_cgroup_limit() noexcept
+    const uint64_t RT_CGROUP_NONE
+
 cdef extern from "calls/exports.h":
     pass
 
@@ -214,6 +218,12 @@ def pressure_alarm():
     with nogil:
         done = a.pressure_alarm()
     return bool(done)
+
+
+def cgroup_limit():
+    """Bytes that the process's control groups allow; 0 without a limit."""
+    cdef uint64_t limit = rt_cgroup_limit()
+    return 0 if limit >= RT_CGROUP_NONE else limit
 
 
 def pressure_watched():

@@ -40,6 +40,13 @@ _GAUGES = {
 }
 """Fields of :class:`rtmalloc.Stats` that go up and down, in bytes."""
 
+_LIMITS = {
+    "limit": "Bytes that the heap shall stay below (memory_limit); 0 without one",
+    "limit_hard": "Bytes beyond which requests fail (memory_limit_hard); 0 without one",
+    "limit_heap": "Estimate of the heap in bytes that both limits go by",
+}
+"""Counters of :class:`rtmalloc.Stats` about the limits, in bytes."""
+
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's environment variable for servers with many workers."""
 
@@ -66,6 +73,11 @@ class RtmallocCollector(Collector):
             gauge = GaugeMetricFamily(f"rtmalloc_{name}_bytes", text, labels=labels)
             for label, snapshot in found.items():
                 gauge.add_metric(label, getattr(snapshot, name))
+            yield gauge
+        for name, text in _LIMITS.items():
+            gauge = GaugeMetricFamily(f"rtmalloc_{name}_bytes", text, labels=labels)
+            for label, snapshot in found.items():
+                gauge.add_metric(label, snapshot.counters.get(name, 0))
             yield gauge
         threads = GaugeMetricFamily("rtmalloc_threads", "Threads that have a heap", labels=labels)
         purged = CounterMetricFamily("rtmalloc_purged_bytes", "Bytes given back to the kernel", labels=labels)

@@ -63,6 +63,26 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
+_SIZE_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_AUTO_OPTIONS = ("memory_limit", "background_thread")
+
+
+def size_parse(text: str) -> int:
+    """Bytes from a number with or without a unit: ``"200M"``, ``"1GiB"``, ``"4096"``; K, M, G and T are powers of 1024.
+
+    Raises:
+        ValueError: for anything else; the message says what is taken.
+    """
+    digits = text.removeprefix("-")
+    number = digits.rstrip("KMGTkmgtiB")
+    unit = digits[len(number) :]
+    if not (number.isascii() and number.isdigit()) or unit[1:] not in ("", "B", "iB") or unit[:1].lower() not in _SIZE_UNITS:
+        raise ValueError(f"{text!r} is no number of bytes: a whole number, which K, M, G or T may follow")
+    if unit and text.startswith("-"):
+        raise ValueError(f"{text!r} is no number of bytes: it is negative")
+    return (int(number) << _SIZE_UNITS[unit[:1].lower()]) * (-1 if text.startswith("-") else 1)
+
+
 def options_parse(text: str) -> dict[str, int | str]:
     """The options that a value of ``RTMALLOC_OPTIONS`` sets; all are numbers but :data:`CONFIG`, a path.
 
@@ -93,10 +113,17 @@ def options_parse(text: str) -> dict[str, int | str]:
         if name not in table:
             meant = nearest(name, [*table, CONFIG, "preset"])
             raise ValueError(f"{OPTIONS}: there is no option {name!r}{meant}; `rtmalloc options` lists them")
+        least, most, unit = table[name]
+        if number == "auto" and name in _AUTO_OPTIONS:
+            number = "-1"
+        elif unit == "bytes":
+            try:
+                number = str(size_parse(number))
+            except ValueError as error:
+                raise ValueError(f"{OPTIONS}: {part!r}: {error}") from None
         # The C parser takes ASCII digits with an optional minus, and nothing else.
         if not (number.isascii() and number.removeprefix("-").isdigit()):
             raise ValueError(f"{OPTIONS}: {part!r}: the value is no whole number")
-        least, most, unit = table[name]
         if not least <= int(number) <= most:
             raise ValueError(f"{OPTIONS}: {part!r}: {name} is {least} to {most} {unit}".rstrip())
         values[name] = int(number)

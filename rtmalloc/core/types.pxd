@@ -273,10 +273,8 @@ cdef struct ProfileBucket:
     # Requests of one step of 16 bytes, weighted: in requests of the program, but for `samples`. profile lock
     #     life = sum over the objects of weight * (end - begin), where end = 0 while the object lives (modulo 2**64)
     uint64_t samples           # requests followed
-    uint64_t requests
-    uint64_t bytes             # that they asked for
-    uint64_t live              # of them, not freed
-    uint64_t live_bytes
+    uint64_t requests, bytes   # and what they asked for
+    uint64_t live, live_bytes  # of them, not freed
     uint64_t life              # object milliseconds until now = life + live * now
     uint64_t byte_life         # the same of bytes
 
@@ -300,11 +298,9 @@ cdef struct ProfileTables:
 cdef struct Profile:
     # Its own lock.
     Lock lock
-    uint32_t recording         # number of the present recording; 0 = none (read relaxed without the lock)
-    uint32_t last_recording
+    uint32_t recording, last_recording  # number of the present one, 0 = none (read relaxed without the lock); and the last one's
     uint32_t every             # of the present recording, or the last one
-    uint64_t began             # clock, in ms
-    uint64_t ended             # clock, in ms; 0 while it runs
+    uint64_t began, ended      # clock, in ms; ended is 0 while it runs
     ProfileTables* tables      # mapped by the first recording
     Span* slabs[RT_CLASSES_MOST]   # by class: those with free objects
 
@@ -313,8 +309,7 @@ cdef struct Profile:
 
 cdef struct PageReturn:
     # Pages inside spans. purge lock
-    uint64_t calls             # madvise calls
-    uint64_t bytes             # given back
+    uint64_t calls, bytes      # madvise calls, and what they gave back
     uint64_t spans             # looked at
     uint64_t raced             # runs put back because they were in use after all
 
@@ -323,18 +318,15 @@ cdef struct Purge:
     Lock lock
     uint32_t cursor            # segment where the pass goes on; >= opened: the pass is over
     uint64_t pass_at           # clock, in ms, when the next pass begins
-    uint64_t muzzy_at          # clock, in ms, when muzzy slices age next: two such steps make one muzzy_decay_ms
-    bint muzzy_step            # whether they do in this pass
+    uint64_t muzzy_at          # clock, in ms, when muzzy slices age next: two such steps make one muzzy_decay_ms ...
+    bint muzzy_step            # ... and whether they do in this pass
     uint64_t worked_at         # clock, in ms, of the last part of a pass (atomic)
     uint64_t hurry_until       # clock, in ms: until then everything free is due (atomic)
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
-    uint64_t given_before      # bytes given back until the last pass, and ...
-    uint64_t wanted_before     # ... bytes wanted back until then
+    uint64_t given_before, wanted_before  # bytes given back, and wanted back, until the last pass
     uint64_t calls             # madvise calls for slices
-    uint64_t slices            # slices given back
-    uint64_t peak_slices       # of them: when a large block raised the peak
-    uint64_t peak_allowance    # slices that may go back for the peak's sake, as of ...
-    uint64_t peak_at           # ... this clock, in ms
+    uint64_t slices, peak_slices  # slices given back, and of them: when a large block raised the peak
+    uint64_t peak_allowance, peak_at  # slices that may go back for the peak's sake, as of this clock, in ms
     PageReturn spans
 
 cdef struct Pressure:
@@ -357,6 +349,17 @@ cdef struct Background:
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
 
 
+cdef struct Limit:
+    # Soft limit and hard one. atomic, but what the thread that has `busy` alone touches
+    uint64_t group, read_at    # what the control group allows the heap, 0 = no limit; clock, in ms, when it is read again
+    uint64_t ended             # bytes of pages that had been returned inside spans which were released since
+    uint64_t rounds, spent_us  # times that memory was given back for the limit's sake, and the time that took
+    uint64_t rest_until        # clock, in ms
+    uint32_t busy, cursor      # 1 while a thread is at it; the segment where it left off (busy, as the next)
+    uint64_t tell_at           # clock, in ms
+    int64_t credit_us, earned_at  # time that it may take as of this clock, in us
+
+
 # ---- the whole
 
 cdef struct Giants:
@@ -377,6 +380,7 @@ cdef struct Allocator:
     Purge purge
     Pressure pressure
     Background background
+    Limit limit
     uint64_t epoch_at          # clock, in ms, of the next look at the shared tiers (atomic)
     uint64_t returns_wanted    # bytes of pages inside spans that were drawn from again after their return (atomic)
     uint64_t spans_formed, spans_released, hints, lock_misses  # statistics (atomic)

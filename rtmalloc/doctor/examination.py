@@ -13,6 +13,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     settings.check_library,
     settings.check_switch,
     settings.check_options,
+    settings.check_memory_limit,
     settings.check_size_classes,
     interpreter.check_pythonmalloc,
     interpreter.check_debug_hooks,

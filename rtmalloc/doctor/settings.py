@@ -40,6 +40,23 @@ def check_options() -> Finding:
     return Finding("options", OK, f"{OPTIONS} sets {', '.join(values) if values else 'nothing'}")
 
 
+def check_memory_limit() -> Finding:
+    """Which limit programs get, and where it comes from."""
+    name = "memory limit"
+    try:
+        values = options_parse(os.environ.get(OPTIONS, ""))
+    except ValueError:
+        return Finding(name, NOTE, f"{OPTIONS} is wrong, so it is not known", "correct the value")
+    limit, hard = values.get("memory_limit", 0), values.get("memory_limit_hard", 0)
+    beyond = f"; requests beyond {hard} bytes fail" if hard else ""
+    if limit == -1:
+        group = _core.cgroup_limit()
+        if not group:
+            return Finding(name, NOTE, f"auto, but no control group limits this process{beyond}", "name a number of bytes")
+        return Finding(name, OK, f"auto: {group - group // 8} of the control group's {group} bytes{beyond}")
+    return Finding(name, OK, (f"{limit} bytes" if limit else "none") + beyond)
+
+
 def check_size_classes() -> Finding:
     """Which table of size classes programs get."""
     chosen = ""

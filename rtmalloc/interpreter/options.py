@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtmalloc import _core
-from rtmalloc.settings import nearest
+from rtmalloc.settings import nearest, size_parse
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,31 @@ def configure(**values: int) -> None:
             raise ValueError(f"{name} is a whole number from {option.range}, not {value!r}")
     for name, value in values.items():
         _core.option_set_number(numbers[name], value)
+
+
+def set_memory_limit(limit: int | str | None, hard: int | str | None = None) -> None:
+    """Keep the heap below ``limit`` bytes, for example ``set_memory_limit("auto")`` or ``set_memory_limit("200M")``.
+
+    As the heap nears the limit everything free goes back to the kernel at once, caches are flushed and the callbacks of
+    :func:`on_memory_pressure` are called. The soft limit never makes a request fail. ``stats().counters`` tells of it:
+    ``limit``, ``limit_hard``, ``limit_heap``, ``limit_rounds`` and ``limit_us``.
+
+    Args:
+        limit: in bytes, as a number or as text with K, M, G or T; ``"auto"`` takes seven eighths of what the process's
+            control group allows; ``None`` or 0 for no limit.
+        hard: beyond it a request fails as if the kernel had refused it (``MemoryError``); ``None`` or 0 for none.
+
+    Raises:
+        ValueError: for what is no size, a negative one, or one above 1 PiB; then nothing is changed.
+    """
+    configure(memory_limit=_limit_bytes(limit), memory_limit_hard=_limit_bytes(hard, soft=False))
+
+
+def _limit_bytes(limit: int | str | None, *, soft: bool = True) -> int:
+    """The option's value for a limit."""
+    if limit == "auto" and soft:
+        return -1
+    number = 0 if limit is None else size_parse(limit) if isinstance(limit, str) else limit
+    if isinstance(number, int) and number < 0:
+        raise ValueError(f"a limit is at least 0 bytes, not {number}")
+    return number

@@ -36,6 +36,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "percpu": ("percpu.c", "support.c", "storm.c"),
     "kernel": ("kernel.c", "support.c"),
     "idle": ("idle.c",),
+    "limit": ("limit.c",),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

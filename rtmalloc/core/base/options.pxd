@@ -2,7 +2,9 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, strlen
 
-from rtmalloc.core.base._options cimport RT_OPTION_COUNT, RT_PRESET_COUNT
+from rtmalloc.core.base._options cimport (
+    RT_OPTION_COUNT, RT_PRESET_COUNT, RT_OPTION_background_thread, RT_OPTION_memory_limit,
+)
 from rtmalloc.core.base.attributes cimport cold_int, cold_void
 from rtmalloc.core.base.complain cimport complain
 from rtmalloc.core.types cimport Options
@@ -56,22 +58,49 @@ cdef inline cold_int option_set(Options* o, int number, int64_t value) noexcept 
     return 0
 
 
-cdef inline cold_int option_parse_number(const char* text, size_t length, int64_t* value) noexcept nogil:
-    # A decimal number with an optional minus; 1, or 0 when it is none.
+cdef inline int option_parse_shift(const char* text, size_t length) noexcept nogil:
+    # What "K", "KB", "KiB", "M" and so on stand for, as a power of two; -1 when it is none of them.
+    cdef char unit = text[0] | 0x20
+    if length == 2 and text[1] != c'B' or length == 3 and (text[1] != c'i' or text[2] != c'B') or length > 3:
+        return -1
+    return 10 if unit == c'k' else 20 if unit == c'm' else 30 if unit == c'g' else 40 if unit == c't' else -1
+
+
+cdef inline cold_int option_parse_number(const char* text, size_t length, bint sizes, int64_t* value) noexcept nogil:
+    # A decimal number with an optional minus; 1, or 0 when it is none. With `sizes` K, M, G or T may follow, as KiB and so on.
     cdef size_t i = 0
     cdef int64_t n = 0
+    cdef int shift = 0
     cdef bint negative = length > 0 and text[0] == c'-'
     if negative:
         i = 1
     if i == length or length - i > 15:
         return 0
     while i < length:
+        if sizes and i > 0 and (text[i] < c'0' or text[i] > c'9'):
+            shift = option_parse_shift(text + i, length - i)
+            break
         if text[i] < c'0' or text[i] > c'9':
             return 0
         n = n * 10 + (text[i] - c'0')
         i += 1
-    value[0] = -n if negative else n
+    if shift < 0 or (shift and (negative or n >> (62 - shift))):
+        return 0
+    value[0] = -n if negative else n << shift
     return 1
+
+
+cdef inline bint option_is_size(int number) noexcept nogil:
+    cdef const char* unit = rt_option_specs[number].unit
+    return strlen(unit) == 5 and memcmp(unit, b"bytes", 5) == 0
+
+
+cdef inline bint option_is_auto(int number, const char* text, size_t length) noexcept nogil:
+    # The word for -1, where that means "by itself".
+    return (
+        (number == RT_OPTION_memory_limit or number == RT_OPTION_background_thread)
+        and length == 4 and memcmp(text, b"auto", 4) == 0
+    )
 
 
 cdef inline cold_void options_complain(const char* name, size_t length, const char* reason) noexcept nogil:
@@ -140,7 +169,9 @@ cdef inline cold_void options_read(Options* o, const char* text, char* config) n
                 options_complain(name, name_length, b"there is no set of options of that name; the defaults stay")
         elif option == OPTION_UNKNOWN:
             options_complain(name, name_length, b"there is no such option")
-        elif not option_parse_number(number, length, &value):
+        elif option_is_auto(option, number, length):
+            option_set(o, option, -1)
+        elif not option_parse_number(number, length, option_is_size(option), &value):
             options_complain(name, name_length, b"the value is not a whole number; the default stays")
         elif option_set(o, option, value) != 0:
             options_complain(name, name_length, b"the value is out of range; the default stays")

@@ -120,6 +120,12 @@ static inline uint64_t rt_os_thread_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* Microseconds of the monotonic clock. */
+static inline uint64_t rt_os_clock_us(void) {
+    struct timespec t = rt_clock(CLOCK_MONOTONIC);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 /* Milliseconds of a monotonic clock of about 4 ms grain: a few ns, no system call. */
 static inline uint64_t rt_os_clock_ms(void) {
     struct timespec t = rt_clock(CLOCK_MONOTONIC_COARSE);

@@ -33,6 +33,7 @@ cdef extern from "base/platform.h" nogil:
     size_t rt_os_page_size() noexcept
     size_t rt_os_address_end() noexcept
     uint64_t rt_os_clock_ms() noexcept
+    uint64_t rt_os_clock_us() noexcept
     uint64_t rt_os_thread_us() noexcept
     uint64_t rt_os_random() noexcept
     uint32_t rt_os_thread_id() noexcept

@@ -4,9 +4,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from rtmalloc.core.alternatives.percpu cimport percpu_mode
 from rtmalloc.core.base._numbers cimport ClassStats, HeapCounters, HeapStats, Stats
 from rtmalloc.core.base._options cimport (
-    RT_OPTION_COUNT, RT_OPTION_background_thread, RT_OPTION_profile, RT_OPTION_profile_every,
+    RT_OPTION_COUNT, RT_OPTION_background_thread, RT_OPTION_memory_limit, RT_OPTION_profile, RT_OPTION_profile_every,
 )
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32
+from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.base.options cimport OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, option_set
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.base.table_file cimport rt_table_name
@@ -89,6 +89,9 @@ cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
         api_profile_stop()
     if option_set(options, number, value) != 0:
         return OPTION_OUT_OF_RANGE
+    if number == RT_OPTION_memory_limit:
+        # The control group is asked anew.
+        rt_store_relaxed_u64(&allocator().limit.read_at, 0)
     if number == RT_OPTION_background_thread and value == 0:
         background_end()
     return 0

@@ -21,6 +21,7 @@ from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
 from rtmalloc.core.giveback.background cimport background_forget, background_is_gone, background_stop
+from rtmalloc.core.giveback.limiter cimport limiter_forget
 from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
@@ -230,6 +231,7 @@ cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
     if mine != NULL:
         mine.tid = rt_os_thread_id()
     background_forget(a)
+    limiter_forget(a)
     # What wanted to hear of refusals is the parent's thread, and so is the pipe.
     a.pressure.wake.kind = 0
 

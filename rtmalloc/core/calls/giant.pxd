@@ -11,6 +11,7 @@ from rtmalloc.core.base.platform cimport rt_os_map, rt_os_move_back, rt_os_move_
 from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.calls.large cimport large_bytes, large_give
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
+from rtmalloc.core.pages.limit cimport limit_refuses
 from rtmalloc.core.types cimport Allocator
 
 
@@ -74,6 +75,9 @@ cdef inline slow_pointer giant_resize(Allocator* a, void* p, size_t bytes) noexc
     cdef void* q
     if before == 0 or size < bytes:
         return NULL
+    if size > before and limit_refuses(a, size - before):
+        radix_set(&a.giants.map, p, before)
+        return NULL
     q = p if size == before else rt_os_remap(p, before, size)
     if q == NULL:
         # The place of the old entry exists: this cannot fail.
@@ -96,7 +100,7 @@ cdef inline slow_pointer giant_from_large(Allocator* a, uint32_t slice, size_t b
     cdef size_t size = giant_round(a, bytes)
     cdef char* moved
     cdef char* grown
-    if size < bytes or a.arena.page_bytes > RT_SLICE_BYTES:
+    if size < bytes or a.arena.page_bytes > RT_SLICE_BYTES or limit_refuses(a, size - before):
         return NULL
     moved = <char*>rt_os_move_pages(home, before)
     if moved == NULL:

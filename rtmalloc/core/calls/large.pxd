@@ -9,6 +9,7 @@ from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_SHIFT
 from rtmalloc.core.base.platform cimport rt_os_clear
 from rtmalloc.core.giveback.purge cimport purge_for_peak
 from rtmalloc.core.pages.arena cimport arena_address
+from rtmalloc.core.pages.limit cimport limit_refuses
 from rtmalloc.core.pages.page_heap cimport (
     page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_take_aligned,
 )
@@ -114,6 +115,8 @@ cdef inline bint large_resize(Allocator* a, uint32_t slice, size_t bytes) noexce
         page_heap_give(&a.arena.pages, slice + wanted, s.slices - wanted)
         s.slices = wanted
     elif wanted > s.slices:
+        if limit_refuses(a, <uint64_t>(wanted - s.slices) << RT_SLICE_SHIFT):
+            return False
         if not page_heap_extend(&a.arena.pages, slice, s.slices, wanted - s.slices, &rise):
             return False
         s.slices = wanted

@@ -13,6 +13,7 @@ from rtmalloc.core.base.size_class cimport class_of_size, rt_class_largest
 from rtmalloc.core.calls.giant cimport giant_take
 from rtmalloc.core.calls.large cimport RT_LARGE_MOST, large_take, large_zero
 from rtmalloc.core.calls.tick cimport REFILL_BEATS, tick_beats
+from rtmalloc.core.giveback.limiter cimport limiter_before
 from rtmalloc.core.giveback.pressure cimport pressure_flush, pressure_refused
 from rtmalloc.core.heaps.bin cimport bin_floor
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
@@ -20,6 +21,7 @@ from rtmalloc.core.heaps.refill cimport refill_bin
 from rtmalloc.core.heaps.sample cimport sample_take_fence
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open, thread_heap_or_null
 from rtmalloc.core.pages.arena cimport arena_slice_of
+from rtmalloc.core.pages.limit cimport limit_refuses
 from rtmalloc.core.profile.profile cimport profile_note_large
 from rtmalloc.core.spans.shelf cimport Draw, shelf_draw_begin
 from rtmalloc.core.spans.slot cimport slot_draw, slot_here
@@ -111,7 +113,10 @@ cdef inline slow_pointer malloc_large(size_t bytes) noexcept nogil:
 
 cdef inline void* malloc_large_try(Allocator* a, size_t bytes, size_t alignment, bint zero) noexcept nogil:
     # A run of slices, else a mapping of its own; NULL when there is no memory.
-    cdef void* p = large_take(a, bytes, alignment)
+    cdef void* p
+    if limit_refuses(a, bytes):
+        return NULL
+    p = large_take(a, bytes, alignment)
     if p == NULL:
         return giant_take(a, bytes, alignment)
     if zero:
@@ -132,6 +137,7 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
         return NULL
     profile_note_large(a, bytes)
     h = front_beats(REFILL_BEATS)
+    limiter_before(a, bytes)
     p = malloc_large_try(a, bytes, alignment, zero)
     # (No amount of tidying makes room for more than machines have.)
     if unlikely(p == NULL and bytes <= RESCUE_MOST * RT_LARGE_MOST):

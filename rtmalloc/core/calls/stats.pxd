@@ -9,7 +9,7 @@ from rtmalloc.core.base._numbers cimport (
     RT_CLASS_STATS_COUNT, RT_HEAP_COUNTERS_COUNT, RT_STATS_COUNT, ClassStats, HeapCounters, HeapStats, Stats,
     rt_class_stats_names, rt_heap_counters_names, rt_stats_names,
 )
-from rtmalloc.core.base._options cimport RT_OPTION_remote_kib
+from rtmalloc.core.base._options cimport RT_OPTION_memory_limit_hard, RT_OPTION_remote_kib
 from rtmalloc.core.base.atomics cimport (
     rt_load_acquire_u32, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8,
 )
@@ -18,10 +18,12 @@ from rtmalloc.core.base.bitmap cimport rt_count_bits
 from rtmalloc.core.base.complain cimport COMPLAINT_BYTES, text_append, text_append_number
 from rtmalloc.core.base.config cimport RT_HEADER_SLICES, RT_SEGMENT_BYTES, RT_SLICE_SHIFT, RT_SLICE_WORDS
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_lock_sleeps
-from rtmalloc.core.base.platform cimport rt_os_complain, rt_os_resident
+from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_complain, rt_os_resident
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
+from rtmalloc.core.giveback.limiter cimport limiter_soft
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
+from rtmalloc.core.pages.limit cimport limit_resident
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tables cimport TABLES, table_end
@@ -193,6 +195,12 @@ cdef inline void stats_gather(Allocator* a, Stats* st, HeapCounters* counters, C
     st.transfer_misses = rt_load_relaxed_u64(&a.transfer.misses)
     st.remaps = rt_load_relaxed_u64(&a.giants.moved)
     st.emergency_flushes = rt_load_relaxed_u64(&a.pressure.flushes)
+    st.limit = limiter_soft(a, rt_os_clock_ms())
+    st.limit_hard = <uint64_t>a.options.value[RT_OPTION_memory_limit_hard]
+    st.limit_heap = limit_resident(a)
+    st.limit_rounds = rt_load_relaxed_u64(&a.limit.rounds)
+    st.limit_us = rt_load_relaxed_u64(&a.limit.spent_us)
+    st.background = rt_load_relaxed_u32(&a.background.state)
     st.refusals = rt_load_relaxed_u64(&a.pressure.refusals)
     st.alarms = rt_load_relaxed_u64(&a.pressure.alarms)
 

@@ -12,6 +12,7 @@ from rtmalloc.core.base.config cimport RT_CHECK
 from rtmalloc.core.base.platform cimport rt_os_clock_ms
 from rtmalloc.core.calls.check cimport check_heap, check_shared
 from rtmalloc.core.giveback.background cimport background_tick
+from rtmalloc.core.giveback.limiter cimport limiter_tick
 from rtmalloc.core.giveback.purge cimport purge_tick
 from rtmalloc.core.giveback.shared_epoch cimport shared_epoch
 from rtmalloc.core.heaps.beat cimport BEAT_LEAST, BEAT_MOST, beat_begin, beat_break
@@ -62,6 +63,7 @@ cdef inline void tick_shared(Allocator* a, uint64_t now, bint epoch) noexcept no
         heap_reclaim_lost(a, thread_heap())
         if RT_PERCPU_BUILT:
             cpu_heaps_reclaim_idle(a, now)
+    limiter_tick(a, now)
     purge_tick(a, now)
     background_tick(a)
 
