@@ -103,6 +103,14 @@ cdef inline bint option_is_auto(int number, const char* text, size_t length) noe
     )
 
 
+cdef inline cold_int option_parse_value(int number, const char* text, size_t length, int64_t* value) noexcept nogil:
+    # 1, or 0 when the text is no value of this option.
+    if option_is_auto(number, text, length):
+        value[0] = -1
+        return 1
+    return option_parse_number(text, length, option_is_size(number), value)
+
+
 cdef inline cold_void options_complain(const char* name, size_t length, const char* reason) noexcept nogil:
     cdef char shown[OPTION_NAME_BYTES]
     cdef size_t i = 0
@@ -169,9 +177,7 @@ cdef inline cold_void options_read(Options* o, const char* text, char* config) n
                 options_complain(name, name_length, b"there is no set of options of that name; the defaults stay")
         elif option == OPTION_UNKNOWN:
             options_complain(name, name_length, b"there is no such option")
-        elif option_is_auto(option, number, length):
-            option_set(o, option, -1)
-        elif not option_parse_number(number, length, option_is_size(option), &value):
+        elif not option_parse_value(option, number, length, &value):
             options_complain(name, name_length, b"the value is not a whole number; the default stays")
         elif option_set(o, option, value) != 0:
             options_complain(name, name_length, b"the value is out of range; the default stays")
