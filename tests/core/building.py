@@ -34,6 +34,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
+    "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
 }
 
