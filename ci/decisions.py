@@ -1,7 +1,7 @@
 """The index of the decision records, from the records themselves.
 
-    python ci/decisions.py           writes the table into docs/decisions/index.md
-    python ci/decisions.py --check   fails when a record is not in order, or the table not the present one
+python ci/decisions.py           writes the table into docs/decisions/index.md
+python ci/decisions.py --check   fails when a record is not in order, or the table not the present one
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def _line(group: GroupRows) -> list[str]:
 
 def _machine(results: Results) -> str:
     (machine,) = results.machines.values()
-    return f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, glibc {machine['glibc']}"
+    told = {name: value for name, value in machine.items() if name not in ("id", "hostname", "compiler", "page_bytes")}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _section(title: str, results: Results, groups: Sequence[GroupRows]) -> list[str]:
