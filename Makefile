@@ -73,7 +73,7 @@ format: $(VENV)/.check ## format the Python code
 
 docs: build $(VENV)/.docs ## the documentation as a site, its links checked: build/docs/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
-	@echo "==> build/docs/index.html"
+	@echo "==> build/docs/index.html; its search works behind: python3 -m http.server --directory build/docs"
 
 wheel: $(VENV)/.build ## build a wheel as cibuildwheel is told to, install it in a clean environment, test it there
 	$(BIN)/python ci/wheel.py

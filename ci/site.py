@@ -31,6 +31,8 @@ LANGUAGES = {
     ".json": "json",
 }
 STATIC = {".png", ".svg"}
+MEASURED = ("measurements.md", "measurements-python.md", "ablation.md")
+"""What `bench-harness page` and `ablate --markdown` write."""
 _log = logging.getLogger("mkdocs.hooks.site")
 
 # A fence or a code span, which stays as it is; the target of a link; the file of a picture in HTML.
@@ -97,13 +99,21 @@ def source_page(path: str) -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the decision records into the navigation, in their order."""
+    """Put the decision records and the pages that the laboratory writes into the navigation, in their order."""
     records = sorted((ROOT / "docs/decisions").glob("*.md"), key=lambda path: (path.name != "index.md", path.name))
+    lists = {
+        "decisions/": [f"decisions/{path.name}" for path in records],
+        "measured/": [name for name in MEASURED if (ROOT / "docs" / name).exists()],
+    }
     for section in config.nav or []:
         for pages in section.values():
-            for entry in pages if isinstance(pages, list) else []:
-                if isinstance(entry, dict) and entry.get("Decisions") == "decisions/":
-                    entry["Decisions"] = [f"decisions/{path.name}" for path in records]
+            for entry in list(pages) if isinstance(pages, list) else []:
+                for title, place_of in list(entry.items()) if isinstance(entry, dict) else []:
+                    if place_of not in lists:
+                        continue
+                    entry[title] = lists[place_of]
+                    if not lists[place_of]:
+                        pages.remove(entry)
     return config
 
 
