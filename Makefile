@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEBUG := build/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help build native variants debug bench plots test sanitize coverage soak regrtest pyperformance check format \
+.PHONY: help build native variants debug bench plots test sanitize coverage soak regrtest pyperformance check format docs \
 	wheel peers clean
 
 help: ## list these commands
@@ -20,7 +20,7 @@ $(VENV)/.build: pyproject.toml ci/install.py
 	@$(BIN)/python ci/install.py build
 	@touch $@
 
-$(VENV)/.bench $(VENV)/.check $(VENV)/.test: $(VENV)/.%: $(VENV)/.build bench_harness/pyproject.toml
+$(VENV)/.bench $(VENV)/.check $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: $(VENV)/.build bench_harness/pyproject.toml
 	@$(BIN)/python ci/install.py $*
 	@touch $@
 
@@ -70,6 +70,10 @@ check: $(VENV)/.check ## style and types
 format: $(VENV)/.check ## format the Python code
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
+
+docs: build $(VENV)/.docs ## the documentation as a site, its links checked: build/docs/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "==> build/docs/index.html; its search works behind: python3 -m http.server --directory build/docs"
 
 wheel: $(VENV)/.build ## build a wheel as cibuildwheel is told to, install it in a clean environment, test it there
 	$(BIN)/python ci/wheel.py

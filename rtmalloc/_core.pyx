@@ -32,17 +32,11 @@ from rtmalloc.core.calls.marks cimport *
 from rtmalloc.core.calls.realloc cimport *
 from rtmalloc.core.calls.stats cimport stats_print
 from rtmalloc.core.calls.trim cimport *
-from rtmalloc.core.giveback.pressure cimport (
-    RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE, rt_pressure_close,
-    rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_wake,
-)
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES
 from rtmalloc.core.profile.profile_file cimport profile_write
-from rtmalloc.core.types cimport (
-    CLASSES_MOST, RT_PRESSURE_SOURCES, Bin, Heap, ProfileBucket, Shelf, Span, rt_pressure_source,
-)
+from rtmalloc.core.types cimport CLASSES_MOST, Bin, Heap, ProfileBucket, Shelf, Span
 
 cdef extern from "calls/exports.h":
     pass
@@ -146,24 +140,25 @@ def is_free_threaded():
     return bool(rt_python_is_free_threaded())
 
 
+cdef uint32_t is_ours(const void* p) noexcept nogil:
+    return p != NULL and api().owns(p) != 0
+
+
 def owns(address):
     """Whether the address, a number, lies in a block of the allocator that serves this process."""
-    return bool(api().owns(<const void*><size_t>address))
+    return bool(is_ours(<const void*><size_t>address))
 
 
 def domains_arriving(bytes):
     """The domains, as a bit set, whose requests of ``bytes`` arrive at rtmalloc: found out by making one in each."""
     cdef size_t size = bytes
-    cdef uint32_t bits = 0
-    cdef void* p = PyMem_RawMalloc(size)
-    bits |= 1 * (p != NULL and api().owns(p) != 0)
-    PyMem_RawFree(p)
-    p = PyMem_Malloc(size)
-    bits |= 2 * (p != NULL and api().owns(p) != 0)
-    PyMem_Free(p)
-    p = PyObject_Malloc(size)
-    bits |= 4 * (p != NULL and api().owns(p) != 0)
-    PyObject_Free(p)
+    cdef void* raw = PyMem_RawMalloc(size)
+    cdef void* mem = PyMem_Malloc(size)
+    cdef void* obj = PyObject_Malloc(size)
+    cdef uint32_t bits = is_ours(raw) | is_ours(mem) << 1 | is_ours(obj) << 2
+    PyMem_RawFree(raw)
+    PyMem_Free(mem)
+    PyObject_Free(obj)
     return bits
 
 
@@ -229,56 +224,14 @@ def call_reporting(function):
     Py_XDECREF(result)
 
 
-PRESSURE_NAMES = {
-    RT_PRESSURE_CGROUP: "cgroup memory.pressure",
-    RT_PRESSURE_SYSTEM: "/proc/pressure/memory",
-    RT_PRESSURE_EVENTS: "cgroup memory.events",
-    RT_PRESSURE_FILE: "RTMALLOC_PRESSURE_FILE",
-}
+include "_pressure.pxi"
 
 
-cdef class PressureWatch:
-    """The sources of pressure that this machine offers, and a pipe to be woken by; for one thread that waits."""
-
-    cdef rt_pressure_source sources[RT_PRESSURE_SOURCES]
-    cdef rt_pressure_source wake_ends[2]
-    cdef readonly uint32_t kinds
-
-    def __cinit__(self, stall_ms):
-        """Open them; ``kinds`` tells which there are. OSError when there is no descriptor left for the pipe."""
-        cdef uint64_t stall = stall_ms
-        memset(self.sources, 0, sizeof(self.sources))
-        memset(self.wake_ends, 0, sizeof(self.wake_ends))
-        if not rt_pressure_pipe(self.wake_ends):
-            raise OSError("no pipe can be opened to wait for memory pressure")
-        self.kinds = rt_pressure_open(self.sources, stall)
-
-    def listen(self):
-        """Let the allocator wake this watch when the kernel refuses memory; replaces an earlier one."""
-        api().pressure_listen(&self.wake_ends[1])
-
-    def unlisten(self):
-        """Let the allocator wake nobody; to be called before ``close``."""
-        api().pressure_listen(NULL)
-
-    def wait(self):
-        """Wait until a source speaks or somebody wakes us; (a source spoke, somebody woke us)."""
-        cdef uint32_t bits
-        with nogil:
-            bits = rt_pressure_look(self.sources, &self.wake_ends[0], -1)
-        return bool(bits & ~<uint32_t>RT_PRESSURE_WAKE), bool(bits & <uint32_t>RT_PRESSURE_WAKE)
-
-    def wake(self):
-        """End a ``wait``, now or the next one."""
-        rt_pressure_wake(&self.wake_ends[1])
-
-    def close(self):
-        """Close all descriptors, when nobody waits any more."""
-        cdef int i
-        for i in range(RT_PRESSURE_SOURCES):
-            rt_pressure_close(&self.sources[i])
-        rt_pressure_close(&self.wake_ends[0])
-        rt_pressure_close(&self.wake_ends[1])
+cdef dict numbers_named(const char* const* names, const void* numbers, int count):
+    # A struct of the statistics, which has 64-bit numbers alone, by the names of its fields.
+    cdef const uint64_t* values = <const uint64_t*>numbers
+    cdef int i
+    return {names[i].decode(): values[i] for i in range(count)}
 
 
 def stats_raw():
@@ -287,22 +240,21 @@ def stats_raw():
     cdef HeapCounters counters
     cdef ClassStats classes[CLASSES_MOST]
     cdef const rt_api* a = api()
-    cdef int i, j
+    cdef int i
     memset(&st, 0, sizeof(st))
     memset(&counters, 0, sizeof(counters))
     memset(classes, 0, sizeof(classes))
     with nogil:
         a.stats(&st, &counters, classes)
-    numbers = {rt_stats_names[i].decode(): (<uint64_t*>&st)[i] for i in range(RT_STATS_COUNT)}
-    summed = {
-        rt_heap_counters_names[i].decode(): (<uint64_t*>&counters)[i] for i in range(RT_HEAP_COUNTERS_COUNT)
-    }
-    by_class = [
-        {rt_class_stats_names[j].decode(): (<uint64_t*>&classes[i])[j] for j in range(RT_CLASS_STATS_COUNT)}
-        for i in range(1, CLASSES_MOST)
-        if classes[i].spans
-    ]
-    return numbers, summed, by_class
+    return (
+        numbers_named(rt_stats_names, &st, RT_STATS_COUNT),
+        numbers_named(rt_heap_counters_names, &counters, RT_HEAP_COUNTERS_COUNT),
+        [
+            numbers_named(rt_class_stats_names, &classes[i], RT_CLASS_STATS_COUNT)
+            for i in range(1, CLASSES_MOST)
+            if classes[i].spans
+        ],
+    )
 
 
 def size_classes():
@@ -367,23 +319,20 @@ def heaps_raw():
     cdef uint32_t most = a.heaps(NULL, NULL, 0)
     cdef HeapStats* of = <HeapStats*>a.calloc(most + 1, sizeof(HeapStats))
     cdef HeapCounters* counters = <HeapCounters*>a.calloc(most + 1, sizeof(HeapCounters))
-    cdef uint32_t count, i, j
+    cdef uint32_t count, i
     try:
         if of == NULL or counters == NULL:
             raise MemoryError
         with nogil:
             # A heap more may have come since.
             count = a.heaps(of, counters, most)
-        found = []
-        for i in range(count if count < most else most):
-            found.append((
-                {rt_heap_stats_names[j].decode(): (<uint64_t*>&of[i])[j] for j in range(RT_HEAP_STATS_COUNT)},
-                {
-                    rt_heap_counters_names[j].decode(): (<uint64_t*>&counters[i])[j]
-                    for j in range(RT_HEAP_COUNTERS_COUNT)
-                },
-            ))
-        return found[::-1]
+        return [
+            (
+                numbers_named(rt_heap_stats_names, &of[i], RT_HEAP_STATS_COUNT),
+                numbers_named(rt_heap_counters_names, &counters[i], RT_HEAP_COUNTERS_COUNT),
+            )
+            for i in range(count if count < most else most)
+        ][::-1]
     finally:
         a.free(of)
         a.free(counters)
