@@ -118,3 +118,8 @@ def test_marks_end_with_their_block(what: str, kib: int, when: str) -> None:
 @pytest.mark.parametrize("mib", [1, 3, 100, 1024])
 def test_calloc_leaves_what_is_not_resident(mib: int) -> None:
     kernel("zero", str(mib))
+
+
+@pytest.mark.parametrize("mib", [40, 100, 1024])
+def test_realloc_leaves_what_is_not_resident(mib: int) -> None:
+    kernel("grown", str(mib))
