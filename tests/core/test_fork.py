@@ -14,6 +14,7 @@ def program(name: str) -> Path:
     return compile_cached(name, [source], [["gcc", "-O1", "-fno-builtin", "-w", source, "-o", "{out}", "-lpthread"]])
 
 
+@pytest.mark.neighbour("raw clone, _Fork", "children of a process whose threads allocate")
 @pytest.mark.parametrize("kind", ["0", "1", "2"], ids=["fork", "_Fork", "clone"])
 def test_children_of_a_busy_process_allocate(kind: str) -> None:
     done = run([program("raw_fork"), kind, "4"], environment=preloaded(), seconds=60)
@@ -21,6 +22,7 @@ def test_children_of_a_busy_process_allocate(kind: str) -> None:
     assert "0 crashed, 0 hung" in done.stdout
 
 
+@pytest.mark.neighbour("stdio, signals", "fork while others are in getline, or from a handler in the middle of malloc")
 @pytest.mark.parametrize("name", ["stream_fork", "signal_fork"])
 def test_fork_at_a_bad_moment(name: str) -> None:
     for options in ("", "background_thread=1"):
