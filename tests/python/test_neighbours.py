@@ -1,4 +1,4 @@
-"""Profilers, checkers and sanitizers at work on a process of ours: each sees what it sees without us, or is left alone."""
+"""Profilers, checkers and sanitizers at work on a process of ours: each sees what it sees elsewhere, or is left out."""
 
 from __future__ import annotations
 
@@ -137,11 +137,16 @@ def test_tracemalloc_from_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.neighbour("mallinfo2, malloc_info", "what programs ask the C library for")
 def test_mallinfo_tells_of_our_blocks() -> None:
+    fields = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
     code = (
         "import ctypes, json\n"
-        "class Info(ctypes.Structure): _fields_ = [(n, ctypes.c_size_t) for n in 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()]\n"
+        f"fields = [(name, ctypes.c_size_t) for name in {fields!r}.split()]\n"
+        "class Info(ctypes.Structure): _fields_ = fields\n"
         "ask = ctypes.CDLL(None).mallinfo2; ask.restype = Info\n"
-        "before = ask(); block = ctypes.create_string_buffer(500 << 20); more = [ctypes.create_string_buffer(5000) for _ in range(2000)]; after = ask()\n"
+        "before = ask()\n"
+        "large = ctypes.create_string_buffer(500 << 20)\n"
+        "small = [ctypes.create_string_buffer(5000) for _ in range(2000)]\n"
+        "after = ask()\n"
         "print(json.dumps([after.hblkhd + after.uordblks - before.hblkhd - before.uordblks]))"
     )
     (grown,) = answer(run_code(code, "launcher"))
@@ -194,7 +199,8 @@ def test_sanitizers_run_without_us(sanitizer: str, tmp_path: Path) -> None:
         built = program(tmp_path, THREADS, f"-fsanitize={sanitizer}")
     except subprocess.CalledProcessError:
         pytest.skip(f"gcc has no -fsanitize={sanitizer} here")
-    said = f"rtmalloc: {NAMES[sanitizer]} is in this program, which has an allocator of its own: it runs without rtmalloc\n"
+    why = "which has an allocator of its own: it runs without rtmalloc"
+    said = f"rtmalloc: {NAMES[sanitizer]} is in this program, {why}\n"
     done = run([built, "one"], env=PRELOADED)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2 0\n", said)
     done = run_rtmalloc("run", "--", built, "one")
