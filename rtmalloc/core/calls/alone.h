@@ -1,5 +1,5 @@
-/* System calls that want a process, or a file-system context, of one thread, or confine the calling thread alone: the
- * background thread ends first. A later one is begun by a thread of the program's, and has what that one has. */
+/* System calls that want one thread, or confine the caller alone: the background thread ends first.
+ * A later one is begun by a thread of the program's, and has what that one has. */
 #ifndef RT_ALONE_H
 #define RT_ALONE_H
 #include <sched.h>

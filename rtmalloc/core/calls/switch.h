@@ -1,4 +1,4 @@
-/* RTMALLOC=0 for a preloaded process, or a sanitizer in it: the library leaves LD_PRELOAD and the program starts anew.
+/* RTMALLOC=0 in a preloaded process, or a sanitizer: the library leaves LD_PRELOAD, the program starts anew.
  * So nothing of it is left. Strings are shortened in place: nothing is allocated. */
 #ifndef RT_SWITCH_H
 #define RT_SWITCH_H
