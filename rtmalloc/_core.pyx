@@ -32,6 +32,7 @@ from rtmalloc.core.calls.marks cimport *
 from rtmalloc.core.calls.realloc cimport *
 from rtmalloc.core.calls.stats cimport stats_print
 from rtmalloc.core.calls.trim cimport *
+from rtmalloc.core.giveback.background cimport background_refuse  # no-cython-lint: alone.h calls it
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES
@@ -45,9 +46,13 @@ cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 
+cdef extern from "calls/fork.h" nogil:
+    bint rt_is_preload
+
 cdef extern from "calls/switch.h" nogil:
     bint rt_switch_is_off() noexcept
-    void rt_switch_obey(char** argv) noexcept
+    const char* rt_switch_sanitizer() noexcept
+    void rt_switch_obey(char** argv, const char* whom) noexcept
 
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
@@ -73,9 +78,12 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     RT_STATIC_ASSERT(<size_t>&(<Bin*>NULL).limit == RT_PERCPU_LIMIT)
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
+    if rt_is_preload and rt_switch_sanitizer() != NULL:
+        # Before anything else: the first allocation would wake it.
+        rt_switch_obey(argv, rt_switch_sanitizer())
     if not rt_python_is_up():
         if rt_switch_is_off():
-            rt_switch_obey(argv)
+            rt_switch_obey(argv, NULL)
         rt_environment_leave(rt_file_of(&rt_api_own))
     if (
         allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]

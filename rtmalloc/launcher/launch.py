@@ -26,6 +26,9 @@ NO_CHILDREN = "RTMALLOC_NO_CHILDREN"
 PROFILE = "RTMALLOC_PROFILE"
 """Names the directory to which a process writes the sizes that it asked for (docs/profiles.md)."""
 
+TRACERS = ("libheaptrack_", "libmemusage", "libscalene", "libbytehound", "vgpreload", "libmtrace")
+"""Parts of names of libraries that watch malloc and pass on to the next one: they stand in front of rtmalloc."""
+
 LAUNCHER_OPTIONS = {"background_thread": 1}
 """Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
 allocator, so only a thread can give its memory back."""
@@ -53,7 +56,7 @@ def end_with(error: Exception) -> NoReturn:
 
 
 def preload_value(existing: str | None) -> str:
-    """A value of ``LD_PRELOAD`` with our library in front of what is there already.
+    """A value of ``LD_PRELOAD`` with our library in front of what is there already, but behind :data:`TRACERS`.
 
     Args:
         existing: the variable now, or None.
@@ -68,7 +71,8 @@ def preload_value(existing: str | None) -> str:
     if any(c in library for c in ": \t\n"):
         raise LaunchError(f"{library}: LD_PRELOAD cannot hold a path with a colon or a space: install elsewhere")
     others = [entry for entry in (existing or "").replace(" ", ":").split(":") if entry and entry != library]
-    return ":".join([library, *others])
+    tracers = [entry for entry in others if any(name in entry for name in TRACERS)]
+    return ":".join([*tracers, library, *(entry for entry in others if entry not in tracers)])
 
 
 def options_value(given: str) -> str:

@@ -36,6 +36,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "percpu": ("percpu.c", "support.c", "storm.c"),
     "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
+    "raw_fork": ("raw_fork.c",),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

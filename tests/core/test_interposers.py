@@ -46,10 +46,10 @@ FOREIGN = {
     "fprintf": "malloc_info writes to the caller's stream",
     "dlsym": "CPython's hooks",
     "dladdr": "the library's own path, for LD_PRELOAD",
-    "execve": "RTMALLOC=0: the program starts anew without us",
 }
 # Weak: they need not be there.
 WEAK = {"__libc_single_threaded", "_IO_list_lock", "_IO_list_unlock", "_IO_list_resetlock"}  # fork
+WEAK |= {f"__{letter}san_init" for letter in ("a", "hwa", "l", "m", "t")}  # is a sanitizer in the process?
 WEAK |= {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__"}
 
 
@@ -77,6 +77,9 @@ ORDERS = pytest.mark.parametrize("first", [True, False], ids=["before", "behind"
 BACKGROUND = "background_thread=1,dirty_decay_ms=10,epoch_ms=5"
 
 
+@pytest.mark.neighbour(
+    "libraries under names of the C library", "one that allocates in every call, before or behind the library"
+)
 @ORDERS
 @pytest.mark.parametrize(
     "mode", [("churn", "4", "20000"), ("grow", "2", "5"), ("short", "4", "2000"), ("fork", "2", "10")], ids="-".join
@@ -107,6 +110,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.neighbour("libfaketime, uid_wrapper, socket_wrapper", "preloaded before or behind the library")
 @ORDERS
 @pytest.mark.parametrize("options", ["", BACKGROUND], ids=["plain", "background"])
 @pytest.mark.parametrize("name", WRAPPERS)

@@ -123,6 +123,9 @@ static void mode_filter(const char *how, char **calls) {
     }
 }
 
+/* libnuma's name; here it is there only if the allocator has it. */
+extern long mbind(void *, unsigned long, int, const unsigned long *, unsigned long, unsigned) __attribute__((weak));
+
 static int mark(const char *what, char *p, size_t n) {
     if (strcmp(what, "fork") == 0) return madvise(p, n, MADV_DONTFORK);
     if (strcmp(what, "dump") == 0) return madvise(p, n, MADV_DONTDUMP);
@@ -130,6 +133,11 @@ static int mark(const char *what, char *p, size_t n) {
     if (strcmp(what, "wipe") == 0) return madvise(p, n, MADV_WIPEONFORK);
     if (strcmp(what, "lock") == 0) return mlock(p, n);
     if (strcmp(what, "lock2") == 0) return mlock2(p, n, 0);
+    if (strcmp(what, "node") == 0) {
+        unsigned long nodes = 1;
+        CHECK(mbind != NULL, "nobody has mbind");
+        return (int)mbind(p, n, 2 /* MPOL_BIND */, &nodes, 8 * sizeof nodes, 0);
+    }
     return mprotect(p, n, PROT_READ);
 }
 
@@ -145,6 +153,9 @@ static int marked_mappings(void) {
                      (strstr(line, " dd") && strstr(line, " wr") && !strstr(line, " io")) ||
                      (strstr(line, " nr") && !strstr(line, " wr"));
     fclose(file);
+    file = fopen("/proc/self/numa_maps", "r");
+    while (file && fgets(line, sizeof line, file)) count += strstr(line, " bind:") != NULL;
+    if (file) fclose(file);
     return count;
 }
 

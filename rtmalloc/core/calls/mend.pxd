@@ -32,11 +32,16 @@ from rtmalloc.core.types cimport (
 cdef inline void mend_segment(PageHeap* ph, uint32_t s) noexcept nogil:
     # The equations of types.pxd, and the summaries, from the words as they are now.
     cdef Segment* segment = &ph.segments[s]
+    if segment.mapped != SEGMENT_ACCESSIBLE:
+        # It was given up, or is about to be opened: without memory nothing in it is free, or used.
+        segment.free = 0
+        segment.dirty = 0
     segment.muzzy &= segment.free & segment.dirty
     segment.old &= segment.dirty | ~segment.free
     segment.purged &= segment.free
     ph.dirty_slices += rt_count_bits(segment.free & segment.dirty)
-    ph.used_slices += SEGMENT_SLICES - rt_count_bits(segment.free)
+    if segment.mapped == SEGMENT_ACCESSIBLE:
+        ph.used_slices += SEGMENT_SLICES - rt_count_bits(segment.free)
     segment.level_free = 0
     segment.level_dirty = 0
     summary_note(ph, s)

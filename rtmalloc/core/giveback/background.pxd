@@ -181,6 +181,12 @@ cdef inline cold_void background_end "rt_background_end"() noexcept nogil:
         rt_os_yield()
 
 
+cdef inline cold_void background_refuse "rt_background_refuse"() noexcept nogil:
+    # No other one is started, in children neither.
+    cdef uint32_t seen = BACKGROUND_NONE
+    rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
+
+
 cdef inline void background_leave(Allocator* a) noexcept nogil:
     # A thread of the program's has ended. Was it the last one that had a heap, the background thread follows at once: the
     # process ends with its last thread.
@@ -198,7 +204,8 @@ cdef inline void background_leave(Allocator* a) noexcept nogil:
 cdef inline void background_forget(Allocator* a) noexcept nogil:
     # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
     # parent's descriptors when it opens its own.
-    a.background.state = BACKGROUND_NONE
+    if a.background.state != BACKGROUND_FAILED:
+        a.background.state = BACKGROUND_NONE
     a.background.watched = 0
     a.background.opened = False
 
