@@ -24,6 +24,7 @@ from rtmalloc.core.calls.calloc cimport *
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it
 from rtmalloc.core.calls.front cimport *
+from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_open, heap_dump_wanted  # no-cython-lint: background.h calls it
 from rtmalloc.core.calls.hooks cimport (
     DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
@@ -55,6 +56,9 @@ cdef extern from "calls/switch.h" nogil:
     bint rt_switch_is_off() noexcept
     void rt_switch_obey(char** argv) noexcept
 
+cdef extern from "profile/python_frames.h":
+    const void* rt_python_walk_here() noexcept
+
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
     void PyMem_RawFree(void* p) noexcept nogil
@@ -83,6 +87,8 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
         if rt_switch_is_off():
             rt_switch_obey(argv)
         rt_environment_leave(rt_file_of(&rt_api_own))
+    if allocator_open():
+        heap_dump_open(allocator())
     if (
         allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
         and not rt_switch_is_off()
@@ -98,6 +104,7 @@ cdef destructor_void library_unload() noexcept nogil:
         if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
         profile_write(allocator())
+        heap_dump(allocator())
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -359,6 +366,26 @@ def profile_read():
         if api().profile_large(i, large):
             found.append((large[0], large[1], large[2]))
     return (bool(state[0]), state[1], state[2]), small, found
+
+
+def heap_dump_into(file):
+    """Write the heap profile to a file descriptor; False when none is recorded. OSError when it cannot be written."""
+    cdef const rt_api* a = api()
+    cdef int descriptor = file
+    cdef int failed
+    with nogil:
+        failed = a.heap_dump(descriptor)
+    if failed < 0:
+        raise OSError("the heap profile could not be written in full")
+    return failed == 0
+
+
+def heap_frames_register():
+    """Let heap profiles have Python frames; False for an interpreter whose frames are not known."""
+    if rt_python_walk_here() == NULL:
+        return False
+    api().python_walk(rt_python_walk_here())
+    return True
 
 
 def heaps_raw():
