@@ -73,6 +73,12 @@ cdef extern from "Python.h":
 
 # ---- what happens when the library is loaded and when the process ends
 
+cdef bint library_serves() noexcept nogil:
+    # Whether this is the library that serves the process: an extension beside a preloaded one is not.
+    cdef const rt_api* preloaded = rt_api_preloaded()
+    return preloaded == NULL or preloaded == &rt_api_own
+
+
 cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept nogil:
     # Make the allocator ready, so that no later call has to. In a process that is going to be a Python interpreter, take
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
@@ -87,7 +93,7 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
         if rt_switch_is_off():
             rt_switch_obey(argv)
         rt_environment_leave(rt_file_of(&rt_api_own))
-    if allocator_open():
+    if allocator_open() and library_serves():
         heap_dump_open(allocator())
     if (
         allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
@@ -104,7 +110,8 @@ cdef destructor_void library_unload() noexcept nogil:
         if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
         profile_write(allocator())
-        heap_dump(allocator())
+        if library_serves():
+            heap_dump(allocator())
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -380,14 +387,6 @@ def heap_dump_into(file):
     return failed == 0
 
 
-def heap_frames_register():
-    """Let heap profiles have Python frames; False for an interpreter whose frames are not known."""
-    if rt_python_walk_here() == NULL:
-        return False
-    api().python_walk(rt_python_walk_here())
-    return True
-
-
 def heaps_raw():
     """Per heap, the oldest first, its numbers and its counters by name."""
     cdef const rt_api* a = api()
@@ -442,3 +441,8 @@ def option_presets():
 def option_set_number(number, value):
     """Set option ``number`` (its place in :func:`option_table`); False when the value is out of range."""
     return api().option_set(number, value) == 0
+
+
+# Heap profiles have Python frames from now on, where this interpreter's are known (profile/python_frames.h).
+if rt_python_walk_here() != NULL:
+    api().python_walk(rt_python_walk_here())

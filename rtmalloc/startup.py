@@ -1,6 +1,7 @@
-"""What an interpreter does at its start when ``RTMALLOC_STATS_FILE`` is set: ``rtmalloc.pth`` imports this then.
+"""What an interpreter does at its start when statistics or heap profiles are wanted: ``rtmalloc.pth`` imports it then.
 
-A program that is preloaded need not import rtmalloc, so that nothing else of ours would run in it.
+A program that is preloaded need not import rtmalloc, so that nothing else of ours would run in it. The import of the
+extension gives heap profiles their Python frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-# The heap profile as a file: at exit, for a signal, and for Python, which reads it back (rtmalloc/profile/heap.py).
+# The heap profile as a file: at exit, for a signal, and for Python.
+# Python reads it back (rtmalloc/profile/heap_profile.py).
 # docs/heap-profile.md describes the format. Nothing is held while it is written: slabs are copied one by one under the
 # profile's lock, so the numbers are those of slightly different instants.
 from libc.stdint cimport int64_t, uint32_t, uint64_t

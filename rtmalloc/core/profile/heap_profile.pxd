@@ -1,4 +1,5 @@
-# The heap profile: who holds memory now. A recording that chooses blocks by their bytes and keeps the call stack of each.
+# The heap profile: who holds memory now.
+# A recording that chooses blocks by their bytes, and keeps the call stack of each.
 #
 #     with what probability   bytes / interval: a block of a small class at its class's size, a large one at what was asked for;
 #                             1 at most, and 1 / every for small classes, since every-th entries of bins are candidates
