@@ -387,6 +387,13 @@ def heap_dump_into(file):
     return failed == 0
 
 
+def heap_finish():
+    """Write the heap profile to the directory that ``RTMALLOC_HEAP_PROFILE`` names, for the last time."""
+    cdef const rt_api* a = api()
+    with nogil:
+        a.heap_finish()
+
+
 def heaps_raw():
     """Per heap, the oldest first, its numbers and its counters by name."""
     cdef const rt_api* a = api()

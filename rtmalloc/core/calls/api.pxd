@@ -14,7 +14,7 @@ from rtmalloc.core.base.table_file cimport rt_table_name
 from rtmalloc.core.calls.block cimport block_is_ours
 from rtmalloc.core.calls.calloc cimport rt_calloc
 from rtmalloc.core.calls.front cimport rt_free, rt_malloc
-from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_to
+from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_done, heap_dump_to
 from rtmalloc.core.calls.hooks cimport hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.calls.realloc cimport realloc_nonzero
 from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
@@ -28,7 +28,6 @@ from rtmalloc.core.profile.heap_profile cimport (
     heap_profile_is_on, heap_profile_start, rt_python_walker, rt_unwind_open,
 )
 from rtmalloc.core.profile.profile cimport profile_now, profile_read, profile_read_large, profile_start, profile_stop
-from rtmalloc.core.profile.profile_file cimport rt_heap_directory
 from rtmalloc.core.types cimport PROFILE_LARGE, PROFILE_SMALL, Allocator, Options, ProfileBucket, rt_pressure_source
 
 cdef extern from "calls/api.h" nogil:
@@ -64,7 +63,7 @@ cdef extern from "calls/api.h" nogil:
         uint32_t (*heaps)(void*, void*, uint32_t) noexcept nogil
         int (*caches)() noexcept nogil
         int (*heap_dump)(int) noexcept nogil
-        int (*heap_here)() noexcept nogil
+        void (*heap_finish)() noexcept nogil
         void (*python_walk)(const void*) noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
@@ -181,8 +180,9 @@ cdef inline int api_heap_dump(int file) noexcept nogil:
     return heap_dump_to(allocator(), file) if allocator_open() and heap_profile_is_on(allocator()) else 1
 
 
-cdef inline int api_heap_here() noexcept nogil:
-    return rt_heap_directory[0] != 0
+cdef inline void api_heap_finish() noexcept nogil:
+    heap_dump(allocator())
+    heap_dump_done()
 
 
 cdef inline void api_python_walk(const void* walk) noexcept nogil:
@@ -238,7 +238,7 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.heaps = api_heaps
         a.caches = api_caches
         a.heap_dump = api_heap_dump
-        a.heap_here = api_heap_here
+        a.heap_finish = api_heap_finish
         a.python_walk = api_python_walk
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION

@@ -358,6 +358,11 @@ cdef inline cold_void heap_dump(Allocator* a) noexcept nogil:
         complain(b"RTMALLOC_HEAP_PROFILE", rt_heap_directory, b"the profile could not be written in full")
 
 
+cdef inline void heap_dump_done() noexcept nogil:
+    # Nothing is written at exit any more: an interpreter has told what it held before it gave all of it up.
+    rt_heap_directory[0] = 0
+
+
 cdef inline void heap_dump_wanted "rt_heap_dump_wanted"() noexcept nogil:
     # By the background thread, which holds nothing that the program could wait for.
     if rt_heap_is_wanted():
