@@ -48,7 +48,7 @@ def _report(arguments: argparse.Namespace) -> int:
     profile = _profile(name, arguments.timeout)
     before = load_heap(arguments.against) if arguments.against else None
     output = arguments.output or f"{Path(name).stem}.html"
-    profile.to_html(output, before)
+    Path(output).write_text(heap_page.page(profile, before), encoding="utf-8")
     print(f"{os.path.abspath(output)} written", file=sys.stderr)
     return 0
 

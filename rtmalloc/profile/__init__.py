@@ -10,7 +10,8 @@ them. The format and the statistics are in docs/profiles.md.
 
 from __future__ import annotations
 
-from rtmalloc.profile.heap_profile import Frame, HeapProfile, Site, heap, heap_start, heap_stop, load_heap
+from rtmalloc.profile.heap_profile import HeapProfile, heap, heap_start, heap_stop, load_heap
+from rtmalloc.profile.heap_sites import Frame, Site
 from rtmalloc.profile.recording import (
     EVERY_MOST,
     FORMAT,

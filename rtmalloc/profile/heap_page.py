@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rtmalloc.profile.heap_account import PARTS
-from rtmalloc.profile.heap_profile import Frame, HeapProfile, Site, innermost
+from rtmalloc.profile.heap_profile import HeapProfile
+from rtmalloc.profile.heap_sites import Frame, Site, innermost
 
 NUMBERS = {
     "live bytes": "live_bytes",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 try:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 except ImportError as error:
     raise ImportError("pprof's format needs protobuf: pip install 'rtmalloc[profile]'") from error
 
-if TYPE_CHECKING:
-    from rtmalloc.profile.heap_profile import Frame, HeapProfile
+from rtmalloc.profile.heap_sites import Frame, Site
 
 SAMPLE_TYPES = (
     ("alloc_objects", "count", "alloc_objects"),
@@ -78,6 +77,30 @@ def messages() -> dict[str, Any]:
     }
 
 
+class Writable(Protocol):
+    """What is written of a heap profile."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The call stacks."""
+
+    @property
+    def interval(self) -> int:
+        """Bytes that a followed block stands for."""
+
+    @property
+    def native(self) -> str:
+        """How native frames were found."""
+
+    @property
+    def time(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def seconds(self) -> float:
+        """Since the recording began."""
+
+
 class _Writer:
     """A profile under construction: strings, functions and locations once each."""
 
@@ -105,7 +128,7 @@ class _Writer:
         return self.locations[frame]
 
 
-def pprof_bytes(profile: HeapProfile) -> bytes:
+def pprof_bytes(profile: Writable) -> bytes:
     """The profile as a gzipped ``Profile`` message."""
     writer = _Writer()
     message = writer.profile

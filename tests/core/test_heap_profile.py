@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from bisect import bisect_left
 from pathlib import Path
 
 import pytest
 
+from rtmalloc import _core
 from rtmalloc.profile import ProfileError, load_heap
 
 from .building import ASAN, PLAIN, PRELOAD, TSAN, Flavour, driver, run
 from .test_stress import stress
 
+SIGMAS = 6
+LARGEST = 32768
+"""Bytes of the largest small class."""
 STORMS = [
     ("churn", 8, 10_000),
     ("grow", 4, 3),
@@ -61,6 +67,28 @@ def test_a_native_program_has_native_stacks(tmp_path: Path) -> None:
     depths = [len(site.frames) for site in profile.sites if site.alloc_bytes]
     assert max(depths) >= 3
     assert any("libc.so" in frame.file for site in profile.sites for frame in site.frames)
+
+
+@pytest.mark.parametrize("interval", [5000, 65536])
+@pytest.mark.parametrize(
+    ("mode", "operations"),
+    [("grow", 100_000), ("churn", 1_000_000), ("lifo", 300_000), ("relay", 100_000), ("threads", 200_000)],
+)
+def test_estimates(tmp_path: Path, mode: str, operations: int, interval: int) -> None:
+    # Blocks count at the size of their class; above 16 KiB a sample stands for up to twice the interval.
+    environment = {
+        "LD_PRELOAD": str(PRELOAD),
+        "RTMALLOC_HEAP_PROFILE": str(tmp_path / "made"),
+        "RTMALLOC_OPTIONS": f"heap_profile_interval={interval}",
+    }
+    done = run([driver("profile", PLAIN), mode, str(operations)], environment=environment)
+    classes = _core.size_classes()[0]
+    counts = [count.split(":") for line in done.stdout.splitlines() for count in line.split()[1:]]
+    truth = sum(classes[bisect_left(classes, int(size))] * int(requests) for size, requests, *_ in counts)
+    (file,) = (tmp_path / "made").glob("rtmalloc-heap-*.json")
+    small = [site for site in load_heap(file).sites if site.alloc_bytes <= LARGEST * site.alloc_objects]
+    estimate = sum(site.alloc_bytes for site in small)
+    assert abs(estimate - truth) <= SIGMAS * math.sqrt(2 * truth * interval) + LARGEST, (estimate, truth)
 
 
 def test_everything_followed_is_exact(tmp_path: Path) -> None:
@@ -122,7 +150,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir(mode=0o700)
     environment = {"LD_PRELOAD": str(PRELOAD), "RTMALLOC_HEAP_PROFILE": str(tmp_path / "made")}
     # A limit on the size of files: the kernel refuses what is beyond, as a full disk would.
-    command = ["prlimit", "--fsize=4096", "env", "--ignore-signal=XFSZ", driver("profile", PLAIN), "lifo", "1000"]
+    command = ["prlimit", "--fsize=4096", "env", "--ignore-signal=XFSZ", str(driver("profile", PLAIN)), "lifo", "1000"]
     done = run(command, environment=environment)
     assert "the profile could not be written in full\n" in done.stderr
     assert not list((tmp_path / "made").iterdir())

@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from rtmalloc.profile import HeapProfile, ProfileError, Site, heap_pprof, load_heap
+from rtmalloc.profile import HeapProfile, ProfileError, Site, heap_page, heap_pprof, load_heap
 from tests.python.programs import SOURCE, answer, clean_environment, run_code, run_rtmalloc
 
 PRELUDE = """
@@ -254,9 +254,8 @@ def test_collapsed(made: HeapProfile, tmp_path: Path) -> None:
     assert any(line.startswith("<module> <string>:1;") for line in lines)
 
 
-def test_the_page_is_self_contained(made: HeapProfile, tmp_path: Path) -> None:
-    made.to_html(tmp_path / "page.html", before=made)
-    page = (tmp_path / "page.html").read_text()
+def test_the_page_is_self_contained(made: HeapProfile) -> None:
+    page = heap_page.page(made, before=made)
     assert "http://" not in page and "https://" not in page and "src=" not in page
     data = page.split('id="data">', 1)[1].split("</script>", 1)[0]
     assert "<" not in data
@@ -284,7 +283,18 @@ def running(directory: Path) -> Iterator[int]:
     code = (
         "import os, time; kept = [bytes(3000) for _ in range(20000)]; print(os.getpid(), flush=True); time.sleep(600)"
     )
-    command = [sys.executable, "-m", "rtmalloc", "run", "--heap-profile", directory, "--", sys.executable, "-c", code]
+    command = [
+        sys.executable,
+        "-m",
+        "rtmalloc",
+        "run",
+        "--heap-profile",
+        str(directory),
+        "--",
+        sys.executable,
+        "-c",
+        code,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         assert process.stdout is not None
         try:

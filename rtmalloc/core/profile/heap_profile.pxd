@@ -80,6 +80,7 @@ cdef extern from "profile/heap_tables.h" nogil:
 
 cdef enum:
     HEAP_PROFILE_CANDIDATE = 16384  # bytes: up to this size blocks are chosen by their bytes alone
+    HEAP_PROFILE_BINS = 2048   # bytes: larger small classes have no bins, but those that they had when it began
 
 
 cdef inline bint heap_profile_is_on(const Allocator* a) noexcept nogil:
