@@ -24,6 +24,7 @@ from rtmalloc.core.calls.calloc cimport *
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it
 from rtmalloc.core.calls.front cimport *
+from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_open, heap_dump_wanted  # no-cython-lint: background.h calls it
 from rtmalloc.core.calls.hooks cimport (
     DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
@@ -54,6 +55,9 @@ cdef extern from "calls/switch.h" nogil:
     const char* rt_switch_sanitizer() noexcept
     void rt_switch_obey(char** argv, const char* whom) noexcept
 
+cdef extern from "profile/python_frames.h":
+    const void* rt_python_walk_here() noexcept
+
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
     void PyMem_RawFree(void* p) noexcept nogil
@@ -67,6 +71,12 @@ cdef extern from "Python.h":
 
 
 # ---- what happens when the library is loaded and when the process ends
+
+cdef bint library_serves() noexcept nogil:
+    # Whether this is the library that serves the process: an extension beside a preloaded one is not.
+    cdef const rt_api* preloaded = rt_api_preloaded()
+    return preloaded == NULL or preloaded == &rt_api_own
+
 
 cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept nogil:
     # Make the allocator ready, so that no later call has to. In a process that is going to be a Python interpreter, take
@@ -85,6 +95,8 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
         if rt_switch_is_off():
             rt_switch_obey(argv, NULL)
         rt_environment_leave(rt_file_of(&rt_api_own))
+    if allocator_open() and library_serves():
+        heap_dump_open(allocator())
     if (
         allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
         and not rt_switch_is_off()
@@ -100,6 +112,8 @@ cdef destructor_void library_unload() noexcept nogil:
         if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
         profile_write(allocator())
+        if library_serves():
+            heap_dump(allocator())
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -321,6 +335,25 @@ def profile_read():
     return (bool(state[0]), state[1], state[2]), small, found
 
 
+def heap_dump_into(file):
+    """Write the heap profile to a file descriptor; False when none is recorded. OSError when it cannot be written."""
+    cdef const rt_api* a = api()
+    cdef int descriptor = file
+    cdef int failed
+    with nogil:
+        failed = a.heap_dump(descriptor)
+    if failed < 0:
+        raise OSError("the heap profile could not be written in full")
+    return failed == 0
+
+
+def heap_finish():
+    """Write the heap profile to the directory that ``RTMALLOC_HEAP_PROFILE`` names, for the last time."""
+    cdef const rt_api* a = api()
+    with nogil:
+        a.heap_finish()
+
+
 def heaps_raw():
     """Per heap, the oldest first, its numbers and its counters by name."""
     cdef const rt_api* a = api()
@@ -372,3 +405,8 @@ def option_presets():
 def option_set_number(number, value):
     """Set option ``number`` (its place in :func:`option_table`); False when the value is out of range."""
     return api().option_set(number, value) == 0
+
+
+# Heap profiles have Python frames from now on, where this interpreter's are known (profile/python_frames.h).
+if rt_python_walk_here() != NULL:
+    api().python_walk(rt_python_walk_here())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rtmalloc import __version__
-from rtmalloc.commands import classes, launching, looking, profiles
+from rtmalloc.commands import classes, heaps, launching, looking, profiles
 from rtmalloc.settings import nearest
 
 _EPILOG = """\
@@ -57,6 +57,7 @@ def parser() -> Parser:
     commands = program.add_subparsers(required=True, metavar="command", dest="chosen")
     launching.add(commands)
     looking.add(commands)
+    heaps.add(commands)
     profiles.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
     classes.add(commands.add_parser("classes", help="tables of size classes: compile"))
     return program

@@ -1,8 +1,6 @@
 # Every struct of the core, bottom up: what its fields mean, which equations tie them, and which lock guards a field.
-#
-# A comment behind a struct's name gives its guard. A field with a guard of its own says so. "atomic" means that any thread
-# may change the field at any time, by the steps of base/atomics.pxd. The equations are checked by the functions called
-# check_* where the library is built with RT_CHECK=1 (calls/check.pxd).
+# A comment behind a struct's name gives its guard; a field may have its own. "atomic": any thread may change it at any time,
+# by the steps of base/atomics.pxd. check_* check the equations where the library is built with RT_CHECK=1 (calls/check.pxd).
 #
 # Locks nest in this order, outermost first:
 #     opening > purge > heaps > turn > shelf (a second is only tried) > profile > transfer > pages > tables > pressure
@@ -283,8 +281,7 @@ cdef struct ProfileBucket:
     uint64_t byte_life         # the same of bytes
 
 cdef struct ProfileLarge:
-    # atomic
-    uint64_t requests          # all of them, none twice
+    uint64_t requests          # (atomic, both) all of them, none twice
     uint64_t bytes
 
 cdef struct ProfileRecord:
@@ -293,7 +290,9 @@ cdef struct ProfileRecord:
     uint32_t bytes
     uint32_t recording         # the one that follows it
     uint32_t weight
-    uint32_t padding
+    uint32_t stack             # of a heap profile, as the next two: where it was asked for, by which thread,
+    const void* instead        # ... and the free object that it would have got
+    uint32_t thread
 
 cdef struct ProfileTables:
     ProfileBucket small[PROFILE_SMALL]
@@ -305,6 +304,8 @@ cdef struct Profile:
     uint32_t recording         # number of the present recording; 0 = none (read relaxed without the lock)
     uint32_t last_recording
     uint32_t every             # of the present recording, or the last one
+    uint32_t of_heap           # 1 = it is a heap profile, 0 = one of sizes (read relaxed without the lock)
+    void* heap                 # rt_heap_tables, mapped by the first heap profile
     uint64_t began             # clock, in ms
     uint64_t ended             # clock, in ms; 0 while it runs
     ProfileTables* tables      # mapped by the first recording

@@ -23,7 +23,7 @@ from .test_stress import stress
     ["slots=2,bin_max=0,remote_kib=0", "slots=3,bin_max=2,remote_kib=0,epoch_ms=1", "epoch_ms=1,bin_max=8,slots=2"],
 )
 def test_a_stopped_thread_holds_nobody_up(threads: int, options: str) -> None:
-    # Each stop lasts until all other threads have done 2 000 operations: if one of them waited, the program would not end.
+    # Each stop lasts until all other threads have done 2 000 operations: if one of them waited, it would never end.
     command: list[str | Path] = [driver("stopped", STORM), str(threads), "100", "1"]
     done = run(command, environment=environment_of(STORM, f"stats_at_exit=1,{options}"), seconds=120)
     assert done.returncode == 0, f"{done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"

@@ -114,7 +114,7 @@ class DrawPrograms(ShelfPrograms):
         return slot
 
     def try_others(self, slot: int, size_class: int) -> Program:
-        """slot_try_others: any other's lock, then the slot's own; -1: none. (The code begins with the slot of this CPU.)"""
+        """slot_try_others: any other's lock, then its own; -1: none. (The code begins with the slot of this CPU.)"""
         for i in range(1, self.scenario.slots):
             other = (slot + i) % self.scenario.slots
             if (yield lock_try(shelf_of(other, size_class))):

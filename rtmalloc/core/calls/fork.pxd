@@ -29,7 +29,7 @@ from rtmalloc.core.heaps.thread cimport thread_heap_or_null
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_class, tag_of_slice
-from rtmalloc.core.profile.profile cimport profile_fork_child
+from rtmalloc.core.profile.heap_profile cimport heap_profile_fork_child
 from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_read_hints, shelf_take_over
 from rtmalloc.core.spans.span cimport SPAN_HELD, span_is_complete
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
@@ -237,7 +237,7 @@ cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
 cdef inline void fork_child_samples(Allocator* a) noexcept nogil:
     # The profile begins anew; and the heartbeat, so that it is long until a background thread starts here.
     cdef Heap* mine = thread_heap_or_null()
-    profile_fork_child(a)
+    heap_profile_fork_child(a)
     if mine != NULL:
         sample_renew(mine)
 

@@ -25,6 +25,7 @@ from rtmalloc.core.calls.giant cimport giant_bytes, giant_give
 from rtmalloc.core.calls.realloc cimport realloc_inside, realloc_nonzero
 from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.pages.tag cimport tag_find_inside
+from rtmalloc.core.profile.heap_profile cimport heap_profile_forget
 
 cdef extern from "calls/hooks.h" nogil:
     enum:
@@ -104,6 +105,7 @@ cdef inline inlined_void hook_free(int domain, void* p) noexcept nogil:
 
 
 cdef inline slow_void hook_free_outside(int domain, void* p) noexcept nogil:
+    heap_profile_forget(allocator(), p)
     if p != NULL and not giant_give(allocator(), p):
         rt_previous[domain].free(rt_previous[domain].ctx, p)
 

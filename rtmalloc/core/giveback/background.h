@@ -14,6 +14,9 @@
 
 typedef void *(*rt_thread_body)(void *);
 
+/* Defined in calls/heap_dump.pxd: write the heap profile where a signal has asked for it. */
+static void rt_heap_dump_wanted(void);
+
 /* 0 on success. The new thread is detached, has a small stack and a name. */
 static inline int rt_thread_start(rt_thread_body body, void *argument) {
     enum { STACK_BYTES = 128 * 1024 };

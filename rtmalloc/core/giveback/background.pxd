@@ -5,7 +5,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport (
-    RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms, RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
+    RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms, RT_OPTION_heap_profile, RT_OPTION_heap_profile_signal,
+    RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
 )
 from rtmalloc.core.base.atomics cimport (
     rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
@@ -27,6 +28,7 @@ cdef extern from "giveback/background.h" nogil:
     ctypedef void* (*rt_thread_body)(void*) noexcept nogil
     int rt_thread_start(rt_thread_body body, void* argument) noexcept
     void rt_thread_name(const char* name, size_t length) noexcept
+    void rt_heap_dump_wanted() noexcept
 
 cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
@@ -42,9 +44,14 @@ cdef enum:
     BACKGROUND_FAILED = 3      # could not be started: not tried again
 
 
+cdef inline bint background_writes(const Allocator* a) noexcept nogil:
+    # Whether a signal may ask for the heap profile: the handler can only wake somebody who may wait for locks.
+    return a.options.value[RT_OPTION_heap_profile_signal] != 0 and a.options.value[RT_OPTION_heap_profile] != 0
+
+
 cdef inline bint background_has_purpose(Allocator* a) noexcept nogil:
-    # Whether the options give the thread something to do: purge by time, or flush under pressure.
-    return a.options.value[RT_OPTION_background_thread] != 0 and (
+    # Whether the options give the thread something to do: purge by time, flush under pressure, or write what is asked for.
+    return background_writes(a) or a.options.value[RT_OPTION_background_thread] != 0 and (
         a.options.value[RT_OPTION_dirty_decay_ms] >= 0 or a.options.value[RT_OPTION_pressure] != 0
     )
 
@@ -131,6 +138,8 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
         background_watch(a)
+        if background_writes(a):
+            rt_heap_dump_wanted()
         next = background_step(a, now, &given)
         if next - now > BACKGROUND_STEP_MS and now >= counted:
             # Between two passes; looks at the sources in between do not count as such.
@@ -140,7 +149,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
             else:
                 calm += 1
             given_before = given
-            if calm >= BACKGROUND_CALM and not background_keeps_watch(a):
+            if calm >= BACKGROUND_CALM and not background_keeps_watch(a) and not background_writes(a):
                 if background_ends(a):
                     return NULL
                 # Others may have run and ended between.
@@ -225,7 +234,7 @@ cdef inline void background_tick(Allocator* a) noexcept nogil:
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
-        if page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS:
+        if page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS or background_writes(a):
             background_start(a)
         return
     if not rt_load_relaxed_u32(&a.background.stirred):
