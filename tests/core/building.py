@@ -35,6 +35,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "purged": ("purged.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
     "kernel": ("kernel.c", "support.c"),
+    "early": ("early.c",),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.
