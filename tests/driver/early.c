@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #endif
 #include <malloc.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

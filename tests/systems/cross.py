@@ -49,8 +49,8 @@ class Cross:
         # The Python half is compiled as well and dropped by the linker: any CPython's headers of 64 bits do.
         python = sysconfig.get_paths()["include"]
         macros = ["-DRT_SLICE_SHIFT=14", f"-I{CORE}", f"-I{python}", *self.includes]
-        compiled = [self.compiler, *compiling, "-w", *macros, "-c", CORE_C, "-o", "{out}.o"]
-        linked = [self.compiler, "{out}.o", *linking, "-o", "{out}", "-lpthread"]
+        compiled: list[str | Path] = [self.compiler, *compiling, "-w", *macros, "-c", CORE_C, "-o", "{out}.o"]
+        linked: list[str | Path] = [self.compiler, "{out}.o", *linking, "-o", "{out}", "-lpthread"]
         inputs = [CORE_C, *sorted(CORE.rglob("*.h"))]
         return compile_cached(f"librtmalloc-{self.name}.so", inputs, [compiled, linked])
 
@@ -59,8 +59,8 @@ class Cross:
         sources = [DRIVER / source for source in SOURCES[name]]
         headers = sorted(DRIVER.glob("*.h"))
         # Its own name is librtmalloc.so: the preloaded one of that name serves.
-        link = [self.library, "-ldl", "-lpthread", f"-Wl,-rpath,{self.named.parent}"]
-        command = [self.compiler, *DRIVER_FLAGS, "-w", *self.includes, *sources, "-o", "{out}", *link]
+        link: list[str | Path] = [self.library, "-ldl", "-lpthread", f"-Wl,-rpath,{self.named.parent}"]
+        command: list[str | Path] = [self.compiler, *DRIVER_FLAGS, "-w", *self.includes, *sources, "-o", "{out}", *link]
         return compile_cached(f"{name}-{self.name}", [*sources, *headers, self.library], [command])
 
     @property

@@ -1,7 +1,7 @@
 """aarch64: compiled by the cross compiler, run by qemu's user mode, fast paths counted in its own instructions.
 
-Emulation shows that the code is right where the machine is x86. It cannot show a missing barrier, since the machine below
-orders more than aarch64 does: tests/model is there for that.
+Emulation on x86 cannot show a missing barrier, since the machine below orders more than aarch64 does: tests/model is
+there for that.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ BUDGET = {"malloc": 19, "free": 34, "_Znwm": 19}
 """Instructions from the entry to the return where the bin has a block, and where it has room."""
 
 NO_MOVE = "remap_kib=1073741824"
-"""qemu 7.2 forgets the old range of mremap(MREMAP_DONTUNMAP), which the kernel keeps: large blocks must not grow by it."""
+"""qemu 7.2 forgets the old range of mremap(MREMAP_DONTUNMAP), which the kernel keeps: no block may grow by it."""
 NOT_HERE = {"no_memory"}
 """Clauses that limit the address space: the emulator needs more of it than the program may have."""
 NOT_MEASURED = {"short"}
-"""Modes that measure resident memory over thousands of threads: the emulator keeps some for each, with any allocator."""
+"""Modes that measure resident memory over thousands of threads: the emulator keeps some for each."""
 
 
 def fine(cross: Cross, name: str, *words: str, options: str = NO_MOVE) -> str:
