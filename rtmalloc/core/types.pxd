@@ -358,7 +358,6 @@ cdef struct Background:
     uint64_t rests_until       # clock, in ms, before which no other one is started, since a fork has ended one (atomic)
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
 
-
 # ---- the whole
 
 cdef struct Giants:
