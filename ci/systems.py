@@ -37,6 +37,14 @@ CORE_TESTS = ["test_early.py", "test_fast_path.py", "test_semantics.py", "test_p
 CORE_STRESS = ["tests/core/test_stress.py", "-k", "test_plain and not soak"]
 
 
+FREE_TESTS = """{python} -m venv .venv
+.venv/bin/pip install -q dist/*.whl pytest pytest-timeout
+mkdir test && cp -r tests pyproject.toml test && cd test && rm tests/conftest.py
+../.venv/bin/rtmalloc doctor
+../.venv/bin/python -m pytest -q tests/python/test_free_threaded.py tests/python/test_doctor.py
+"""
+
+
 class SystemFailure(Exception):
     """A step failed; the message says which."""
 
@@ -166,9 +174,11 @@ make -s install >install.log 2>&1 || {{ tail install.log; rm -rf {FREE}/{version
 
 
 def free_test() -> None:
-    """The wheel and its tests on each of them."""
+    """On each of them the wheel, doctor, and what a free-threaded build does. (numpy and hypothesis lack wheels for some.)"""
     for version in free_versions():
-        python_tests(f"{FREE}/{version}/bin/python3")
+        sources_copy()
+        inside(f"{FREE}/{version}/bin/python3", "ci/wheel.py", "--only-build", cwd=SOURCES)
+        inside("sh", "-ec", FREE_TESTS.format(python=f"{FREE}/{version}/bin/python3"), cwd=SOURCES)
 
 
 def aarch64_setup() -> None:
