@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 DEBUG := build/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help build native variants debug bench plots test sanitize coverage soak regrtest pyperformance check format docs \
+.PHONY: help build native variants debug bench plots test test-systems sanitize coverage soak regrtest pyperformance check format docs \
 	wheel peers clean
 
 help: ## list these commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # What a step needs: ci/install.py reads it from pyproject.toml.
 $(VENV)/.build: pyproject.toml ci/install.py
@@ -48,6 +48,9 @@ plots: native $(VENV)/.bench ## measure and draw the standard set of pictures
 
 test: native $(VENV)/.test ## style, types, the whole test suite; ARGS="-k name" runs tests alone
 	@ci/test $(ARGS)
+
+test-systems: native $(VENV)/.test ## other systems: sid, free-threaded, aarch64, musl (ci/systems.py list); NAME=musl: one
+	$(BIN)/python ci/systems.py test $(NAME)
 
 sanitize: build $(VENV)/.test ## the drivers under ASan, UBSan and TSan alone
 	$(BIN)/python -m pytest -q tests/core -k "(asan or tsan or sanitized) and not without_sanitizer" $(ARGS)

@@ -26,6 +26,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **keywords: Any) -> None:
         # An abbreviation would change its meaning with the next option.
         super().__init__(**keywords, allow_abbrev=False)
+        # From 3.15 on argparse names what was meant as well, in words of its own.
+        self.suggest_on_error = False
         self.set_defaults(parser=self)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:

@@ -351,12 +351,13 @@ cdef struct Pressure:
 cdef struct Background:
     uint32_t state             # BACKGROUND_*; the thread sleeps on it (atomic, as the next three)
     uint32_t stirred           # 1: some thread has ticked since the background thread last looked
-    uint32_t tid               # of the thread, 0 before it has begun
+    uint32_t tid               # of the thread, 0 before it has begun and when a fork has seen it gone
+    uint32_t begun             # 1: there has been one, in this process or in the one that it was forked from
     uint32_t watched           # RT_PRESSURE_* bits of the sources that it watches now, 0 when it does not run
     bint opened                # whether they have been opened (the thread's alone, as they are): tried once
     uint64_t pass_at           # clock, in ms, of the next pass as the thread last saw it (the thread's alone)
+    uint64_t rests_until       # clock, in ms, before which no other one is started, since a fork has ended one (atomic)
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
-
 
 # ---- the whole
 

@@ -37,6 +37,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
     "raw_fork": ("raw_fork.c",),
+    "early": ("early.c",),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

@@ -50,6 +50,7 @@ FOREIGN = {
 # Weak: they need not be there.
 WEAK = {"__libc_single_threaded", "_IO_list_lock", "_IO_list_unlock", "_IO_list_resetlock"}  # fork
 WEAK |= {f"__{letter}san_init" for letter in ("a", "hwa", "l", "m", "t")}  # is a sanitizer in the process?
+WEAK |= {"__libc_stack_end"}  # the environment, before the C library knows it
 WEAK |= {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__"}
 
 

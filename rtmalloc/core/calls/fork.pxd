@@ -20,7 +20,7 @@ from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_
 from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
-from rtmalloc.core.giveback.background cimport background_forget, background_stop
+from rtmalloc.core.giveback.background cimport background_forget, background_rest, background_stop
 from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
@@ -45,7 +45,7 @@ cdef extern from "calls/fork.h" nogil:
     int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
 
 cdef enum:
-    FORK_BEAT = 64             # frees after a fork until the background thread is looked after
+    FORK_BEAT = 256            # frees after a fork until the background thread is looked after
     FORK_TAKE = 0              # what fork_locks does: in the parent before the fork,
     FORK_DROP = 1              # ... in the parent behind it,
     FORK_RENEW = 2             # ... in the child
@@ -122,12 +122,12 @@ cdef inline void fork_prepare() noexcept nogil:
     global rt_fork_alone
     cdef Allocator* a = allocator()
     cdef Heap* h = <Heap*>cpu_heap_here() if RT_PERCPU_BUILT and percpu_serves() else thread_heap_or_null()
-    if background_stop(a) and h != NULL and h.beat > FORK_BEAT:
+    if background_stop(a) and h != NULL:
         # It starts anew soon after the fork, not at once: what counts threads then shall not find it.
         h.beat = FORK_BEAT
     if RT_PERCPU_BUILT:
         rt_note_threads()
-    rt_fork_alone = rt_is_alone(a.background.tid != 0)
+    rt_fork_alone = rt_is_alone(a.background.begun != 0)
     if rt_fork_alone:
         return
     rt_streams_lock()
@@ -139,6 +139,7 @@ cdef inline void fork_prepare() noexcept nogil:
 
 cdef inline void fork_parent() noexcept nogil:
     global rt_fork_alone
+    background_rest(allocator())
     if rt_fork_alone:
         rt_fork_alone = False
         return

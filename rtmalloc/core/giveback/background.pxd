@@ -9,7 +9,8 @@ from rtmalloc.core.base._options cimport (
     RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
 )
 from rtmalloc.core.base.atomics cimport (
-    rt_exchange_u32, rt_load_relaxed_u32, rt_load_u32, rt_store_relaxed_u32, rt_store_u32, rt_swap_if_u32,
+    rt_exchange_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_relaxed_u32,
+    rt_store_relaxed_u64, rt_store_u32, rt_swap_if_u32,
 )
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
@@ -34,8 +35,9 @@ cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
-    BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end
-    BACKGROUND_END_MS = 1000   # so long for the kernel to forget it, where a call needs one thread
+    BACKGROUND_PATIENCE_MS = 1000 # who needs a process of the program's own threads waits so long for it to end
+    BACKGROUND_YIELDS = 8      # that often without sleeping
+    BACKGROUND_REST_MS = 500   # after a fork: what counts threads there shall not find a new one
     BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
     BACKGROUND_NONE = 0        # not started (or in a fork child: gone)
@@ -162,32 +164,48 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     return NULL
 
 
+cdef inline void background_rest(Allocator* a) noexcept nogil:
+    # Before a fork and behind it, which may take long: start no other one soon.
+    if rt_load_relaxed_u32(&a.background.begun):
+        rt_store_relaxed_u64(&a.background.rests_until, rt_os_clock_ms() + BACKGROUND_REST_MS)
+
+
 cdef inline bint background_stop(Allocator* a) noexcept nogil:
     # Before a fork, holding nothing: end the thread, so that the program forks with its own threads alone (CPython warns
-    # of others from 3.12 on). One that is in the middle of a long purge is not waited for: it ends later. Whether it ran.
+    # of others from 3.12 on, which it counts behind the fork's handlers). Whether it ran.
     cdef uint32_t seen = BACKGROUND_RUNS
-    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_PATIENCE_MS
-    cdef uint32_t tid
-    if rt_load_relaxed_u32(&a.background.state) != BACKGROUND_RUNS or not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+    if not rt_load_relaxed_u32(&a.background.begun):
         return False
-    rt_os_futex_wake(&a.background.state, 1)
-    tid = rt_load_relaxed_u32(&a.background.tid)
-    while (tid == 0 or not rt_os_thread_is_gone(tid)) and rt_os_clock_ms() < patience:
-        rt_os_yield()
-        tid = rt_load_relaxed_u32(&a.background.tid)
+    background_rest(a)
+    if rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+        rt_os_futex_wake(&a.background.state, 1)
+    elif seen == BACKGROUND_FAILED or rt_load_relaxed_u32(&a.background.tid) == 0:
+        return False
+    # It may also be on its way out by itself, and the kernel still count it.
+    background_await(a, rt_os_clock_ms() + BACKGROUND_PATIENCE_MS)
     return True
+
+
+cdef inline void background_await(Allocator* a, uint64_t patience) noexcept nogil:
+    # Until the kernel has forgotten the thread, which ends. On a busy machine it may be long until it runs: who waits sleeps.
+    cdef uint32_t yields = 0
+    cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
+    while (tid == 0 or not rt_os_thread_is_gone(tid)) and rt_os_clock_ms() < patience:
+        yields += 1
+        if yields > BACKGROUND_YIELDS:
+            rt_os_futex_wait_ms(&a.background.tid, tid, 1)
+        else:
+            rt_os_yield()
+        tid = rt_load_relaxed_u32(&a.background.tid)
+    if tid and rt_os_thread_is_gone(tid):
+        # The program's next thread may get its number.
+        rt_swap_if_u32(&a.background.tid, &tid, 0)
 
 
 cdef inline cold_void background_end "rt_background_end"() noexcept nogil:
     # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
     # may start another one afterwards, if the options still want it.
-    cdef Allocator* a = allocator()
-    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_END_MS
-    cdef uint32_t tid
-    background_stop(a)
-    tid = rt_load_relaxed_u32(&a.background.tid)
-    while tid and not rt_os_thread_is_gone(tid) and rt_os_clock_ms() < patience:
-        rt_os_yield()
+    background_stop(allocator())
 
 
 cdef inline cold_void background_refuse "rt_background_refuse"() noexcept nogil:
@@ -216,6 +234,8 @@ cdef inline void background_forget(Allocator* a) noexcept nogil:
     if a.background.state != BACKGROUND_FAILED:
         a.background.state = BACKGROUND_NONE
     a.background.watched = 0
+    a.background.tid = 0
+    a.background.rests_until = 0
     a.background.opened = False
 
 
@@ -224,6 +244,7 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
     if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
         return
     rt_store_relaxed_u32(&a.background.tid, 0)
+    rt_store_relaxed_u32(&a.background.begun, 1)
     rt_mark_open()
     if rt_thread_start(background_body, a) != 0:
         rt_store_relaxed_u32(&a.background.state, BACKGROUND_FAILED)
@@ -234,7 +255,9 @@ cdef inline void background_tick(Allocator* a) noexcept nogil:
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
-        if page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS or background_writes(a):
+        if rt_os_clock_ms() >= rt_load_relaxed_u64(&a.background.rests_until) and (
+            page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS or background_writes(a)
+        ):
             background_start(a)
         return
     if not rt_load_relaxed_u32(&a.background.stirred):
