@@ -174,7 +174,10 @@ make -s install >install.log 2>&1 || {{ tail install.log; rm -rf {FREE}/{version
 
 
 def free_test() -> None:
-    """On each of them the wheel, doctor, and what a free-threaded build does. (numpy and hypothesis lack wheels for some.)"""
+    """On each of them the wheel, doctor, and what a free-threaded build does.
+
+    (numpy and hypothesis lack wheels for some.)
+    """
     for version in free_versions():
         sources_copy()
         inside(f"{FREE}/{version}/bin/python3", "ci/wheel.py", "--only-build", cwd=SOURCES)
