@@ -78,7 +78,11 @@ class HeapProfile:
         return summed(replace(site, frames=(innermost(site),)) for site in self.sites)
 
     def minus(self, before: HeapProfile) -> HeapProfile:
-        """What has changed since an earlier profile of the same process: leaks grow."""
+        """What has changed since an earlier profile of the same process: leaks grow.
+
+        Args:
+            before: the earlier profile.
+        """
         sites: dict[tuple[Frame, ...], Site] = {site.frames: site for site in self.sites}
         for site in before.sites:
             sites[site.frames] = sites.get(site.frames, Site(site.frames)).plus(site, -1)
@@ -88,13 +92,20 @@ class HeapProfile:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile as JSON; ``rtmalloc/schema/heap-1.json`` is its schema.
 
+        Args:
+            path: of the file, which is replaced.
+
         Raises:
             ProfileError: for a difference.
         """
         Path(path).write_text(json.dumps(self._raw()), encoding="utf-8")
 
     def to_pprof(self, path: str | os.PathLike[str]) -> None:
-        """Write it as pprof's ``profile.proto``, gzipped; needs ``pip install 'rtmalloc[profile]'``."""
+        """Write it as pprof's ``profile.proto``, gzipped; needs ``pip install 'rtmalloc[profile]'``.
+
+        Args:
+            path: of the file, which is replaced.
+        """
         from rtmalloc.profile.heap_pprof import pprof_bytes
 
         Path(path).write_bytes(pprof_bytes(self))
@@ -216,6 +227,9 @@ def parse(text: str, name: str) -> HeapProfile:
 
 def load_heap(path: str | os.PathLike[str]) -> HeapProfile:
     """Read a heap profile that a process wrote, or :meth:`HeapProfile.save`.
+
+    Args:
+        path: of the file.
 
     Raises:
         ProfileError: when the file is none, or was cut short.

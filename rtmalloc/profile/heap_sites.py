@@ -43,7 +43,12 @@ class Site:
     """Names of the threads that asked for the live ones."""
 
     def plus(self, other: Site, sign: int = 1) -> Site:
-        """The sum of two records of one stack, or their difference."""
+        """The sum of two records of one stack, or their difference.
+
+        Args:
+            other: the second record.
+            sign: 1 for the sum, -1 for what this record has more.
+        """
         return Site(
             self.frames,
             self.alloc_objects + sign * other.alloc_objects,
