@@ -1,7 +1,6 @@
 # Every struct of the core, bottom up: what its fields mean, which equations tie them, and which lock guards a field.
 # A comment behind a struct's name gives its guard; a field may have its own. "atomic": any thread may change it at any time,
 # by the steps of base/atomics.pxd. check_* check the equations where the library is built with RT_CHECK=1 (calls/check.pxd).
-#
 # Locks nest in this order, outermost first:
 #     opening > purge > heaps > turn > shelf (a second is only tried) > profile > transfer > pages > tables > pressure
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -42,6 +42,7 @@ FOREIGN = {
         "the background thread, from a heartbeat",
     ),
     # When the library is loaded, or a caller asks for it.
+    "sigaction": "the signal that asks for a heap profile, where options name one",
     "dlopen": "C++'s new at the end of memory: is there a libstdc++?",
     "fprintf": "malloc_info writes to the caller's stream",
     "dlsym": "CPython's hooks",
