@@ -88,17 +88,16 @@ cdef inline uint32_t api_heaps(void* of, void* counters, uint32_t most) noexcept
 
 
 cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
-    cdef Options* options = &allocator().options
+    cdef Allocator* a = allocator()
+    cdef Options* options = &a.options
     if number < 0 or number >= RT_OPTION_COUNT:
         return OPTION_UNKNOWN
     if number == RT_OPTION_profile and value == 1 and options.value[RT_OPTION_profile] == 0:
         return 0 if api_profile_start(<uint32_t>options.value[RT_OPTION_profile_every]) else OPTION_OUT_OF_RANGE
     if number == RT_OPTION_heap_profile and value == 1 and options.value[RT_OPTION_heap_profile] == 0:
         return 0 if api_heap_start() else OPTION_OUT_OF_RANGE
-    if number == RT_OPTION_heap_profile and value == 0 and heap_profile_is_on(allocator()):
-        profile_stop(allocator())
-    if number == RT_OPTION_profile and value == 0 and not heap_profile_is_on(allocator()):
-        api_profile_stop()
+    if value == 0 and number == (RT_OPTION_heap_profile if heap_profile_is_on(a) else RT_OPTION_profile):
+        profile_stop(a)
     if option_set(options, number, value) != 0:
         return OPTION_OUT_OF_RANGE
     if number == RT_OPTION_background_thread and value == 0:
@@ -130,12 +129,17 @@ cdef inline const char* api_table_name() noexcept nogil:
     return rt_table_name
 
 
+cdef inline void api_recording_begun() noexcept nogil:
+    # The caller's choices begin at once, those of other threads at their next tick.
+    if heap_is_real(thread_heap()):
+        sample_renew(thread_heap())
+
+
 cdef inline int api_profile_start(uint32_t every) noexcept nogil:
     if not allocator_open() or not profile_start(allocator(), every):
         return 0
     allocator().options.value[RT_OPTION_profile] = 1
-    if heap_is_real(thread_heap()):
-        sample_renew(thread_heap())
+    api_recording_begun()
     return 1
 
 
@@ -171,8 +175,7 @@ cdef inline int api_heap_start() noexcept nogil:
         return 0
     options.value[RT_OPTION_heap_profile] = 1
     options.value[RT_OPTION_profile] = 0
-    if heap_is_real(thread_heap()):
-        sample_renew(thread_heap())
+    api_recording_begun()
     return 1
 
 

@@ -37,6 +37,17 @@ cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noex
     return realloc_move_to(rt_malloc(bytes), p, before if before < bytes else bytes)
 
 
+cdef inline void* realloc_end(void* p, size_t before, void* q, size_t bytes) noexcept nogil:
+    # A block that the heap profile has forgotten is at `q` now; NULL: it is copied to a new one, or stays as it was.
+    if q != NULL:
+        heap_profile_note(allocator(), q, bytes)
+        return q
+    q = realloc_move(p, before, bytes)
+    if q == NULL:
+        heap_profile_note(allocator(), p, before)
+    return q
+
+
 cdef inline void* realloc_large_stays(void* p, uint64_t slice, size_t bytes) noexcept nogil:
     # A large block of the arena with another size where its pages are, or by moving their tables; NULL: that cannot be.
     cdef Allocator* a = allocator()
@@ -69,13 +80,7 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
     if q == NULL and bytes > before:
         # It grows, and not for the first time: with some room behind it the next steps need no copy.
         q = realloc_move_to(large_take(a, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
-    if q == NULL:
-        q = realloc_move(p, before, bytes)
-        if q == NULL:
-            heap_profile_note(a, p, before)
-        return q
-    heap_profile_note(a, q, bytes)
-    return q
+    return realloc_end(p, before, q, bytes)
 
 
 cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
@@ -100,13 +105,7 @@ cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
         q = giant_resize(a, p, bytes)
     if q == NULL and bytes <= before:
         q = p
-    if q == NULL:
-        q = realloc_move(p, before, bytes)
-        if q == NULL:
-            heap_profile_note(a, p, before)
-        return q
-    heap_profile_note(a, q, bytes)
-    return q
+    return realloc_end(p, before, q, bytes)
 
 
 cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:

@@ -255,9 +255,9 @@ cdef inline void background_tick(Allocator* a) noexcept nogil:
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
-        if rt_os_clock_ms() >= rt_load_relaxed_u64(&a.background.rests_until) and (
+        if (
             page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS or background_writes(a)
-        ):
+        ) and rt_os_clock_ms() >= rt_load_relaxed_u64(&a.background.rests_until):
             background_start(a)
         return
     if not rt_load_relaxed_u32(&a.background.stirred):

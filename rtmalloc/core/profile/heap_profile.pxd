@@ -67,7 +67,6 @@ cdef extern from "profile/heap_tables.h" nogil:
     enum:
         RT_HEAP_LARGE
     const rt_python_walk* rt_python_walker
-    bint rt_heap_busy
     uint32_t rt_unwind_how
     void rt_unwind_open() noexcept
     void rt_heap_begin(rt_heap_tables* t, uint64_t interval) noexcept
@@ -119,8 +118,6 @@ cdef inline slow_pointer heap_profile_take(
     cdef rt_heap_found found
     cdef ProfileRecord* record = NULL
     cdef void* p = NULL
-    if rt_heap_busy:
-        return NULL
     rt_heap_look(&found)
     lock_take(&a.profile.lock)
     if a.profile.recording == recording and a.profile.of_heap:
@@ -156,7 +153,7 @@ cdef inline slow_void heap_profile_follow(Allocator* a, const void* p, size_t by
 
 cdef inline void heap_profile_note(Allocator* a, const void* p, size_t bytes) noexcept nogil:
     # The program has got a large block, or an old one has now `bytes`.
-    if unlikely(heap_profile_is_on(a) and p != NULL and not rt_heap_busy):
+    if unlikely(heap_profile_is_on(a) and p != NULL):
         if rt_heap_draw(heap_profile_tables(a), bytes):
             heap_profile_follow(a, p, bytes)
 

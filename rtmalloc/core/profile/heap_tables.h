@@ -64,7 +64,6 @@ typedef struct {
 } rt_heap_found;
 
 static const rt_python_walk *rt_python_walker; /* the extension's, once it is there */
-static __thread int rt_heap_busy __attribute__((tls_model("initial-exec")));
 
 static inline uint64_t rt_hash(uint64_t hash, uint64_t value) {
     hash = (hash ^ value) * 0x9E3779B97F4A7C15u;
@@ -87,10 +86,9 @@ static inline void rt_heap_begin(rt_heap_tables *t, uint64_t interval) {
     t->frame[RT_HEAP_CUT].kind = 2;
 }
 
-/* The caller's stack; nothing is held. Whatever a walk should allocate after all is not sampled itself. */
+/* The caller's stack; nothing is held, and nothing of it allocates. */
 static inline void rt_heap_look(rt_heap_found *f) {
     const rt_python_walk *walker = __atomic_load_n(&rt_python_walker, __ATOMIC_ACQUIRE);
-    rt_heap_busy = 1;
     f->native = f->python = f->cut = 0;
     if (walker) f->python = walker->walk(f->frame, RT_HEAP_PYTHON);
     f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? walker->loop : 0, f->python ? walker->loop_end : 0);
@@ -99,7 +97,6 @@ static inline void rt_heap_look(rt_heap_found *f) {
     f->thread[0] = 0;
     rt_system(SYS_prctl, PR_GET_NAME, f->thread);
     f->thread[15] = 0;
-    rt_heap_busy = 0;
 }
 
 static inline uint32_t rt_heap_string_of(rt_heap_tables *t, const char *text, size_t length) {
