@@ -38,7 +38,7 @@ from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES
 from rtmalloc.core.profile.profile_file cimport profile_write
-from rtmalloc.core.types cimport CLASSES_MOST, Bin, Heap, ProfileBucket, Shelf, Span
+from rtmalloc.core.types cimport CLASSES_MOST, Bin, Heap, Shelf, Span
 
 cdef extern from "calls/exports.h":
     pass
@@ -54,9 +54,6 @@ cdef extern from "calls/switch.h" nogil:
     bint rt_switch_is_off() noexcept
     const char* rt_switch_sanitizer() noexcept
     void rt_switch_obey(char** argv, const char* whom) noexcept
-
-cdef extern from "profile/python_frames.h":
-    const void* rt_python_walk_here() noexcept
 
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
@@ -305,53 +302,7 @@ def size_table_problem(bytes data):
     return None if problem == NULL else (<bytes>problem).decode()
 
 
-def profile_start(every):
-    """Begin a recording that follows one request in ``every``; False when there is no memory for it."""
-    return bool(api().profile_start(every))
-
-
-def profile_stop():
-    """End the recording; what it counted can still be read."""
-    api().profile_stop()
-
-
-def profile_read():
-    """(recording, every, milliseconds), the small and the large buckets of the profile, as docs/profiles.md has them."""
-    cdef uint64_t state[5]
-    cdef uint64_t large[3]
-    cdef ProfileBucket b
-    cdef uint32_t i
-    api().profile_state(state)
-    small = []
-    for i in range(state[3]):
-        if api().profile_small(i, &b):
-            small.append(
-                (i * 16, b.samples, b.requests, b.bytes, b.live, b.live_bytes, b.life, b.byte_life)
-            )
-    found = []
-    for i in range(state[4]):
-        if api().profile_large(i, large):
-            found.append((large[0], large[1], large[2]))
-    return (bool(state[0]), state[1], state[2]), small, found
-
-
-def heap_dump_into(file):
-    """Write the heap profile to a file descriptor; False when none is recorded. OSError when it cannot be written."""
-    cdef const rt_api* a = api()
-    cdef int descriptor = file
-    cdef int failed
-    with nogil:
-        failed = a.heap_dump(descriptor)
-    if failed < 0:
-        raise OSError("the heap profile could not be written in full")
-    return failed == 0
-
-
-def heap_finish():
-    """Write the heap profile to the directory that ``RTMALLOC_HEAP_PROFILE`` names, for the last time."""
-    cdef const rt_api* a = api()
-    with nogil:
-        a.heap_finish()
+include "_profile.pxi"
 
 
 def heaps_raw():
@@ -405,8 +356,3 @@ def option_presets():
 def option_set_number(number, value):
     """Set option ``number`` (its place in :func:`option_table`); False when the value is out of range."""
     return api().option_set(number, value) == 0
-
-
-# Heap profiles have Python frames from now on, where this interpreter's are known (profile/python_frames.h).
-if rt_python_walk_here() != NULL:
-    api().python_walk(rt_python_walk_here())
