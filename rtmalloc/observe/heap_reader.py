@@ -26,14 +26,6 @@ def _option(environment: dict[str, str], name: str) -> str:
     return found
 
 
-def _catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal: without one the signal would end it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigCgt:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False
-
-
 def _files(directory: Path, number: int) -> set[Path]:
     return set(directory.glob(f"rtmalloc-heap-{number}-*.json"))
 
@@ -61,7 +53,7 @@ def ask(pid: int, timeout: float = 10.0) -> Path:
         raise HeapReadError(
             f"{process.runs_on(pid)}, and was not started for this: `rtmalloc run --heap-profile DIRECTORY -- command`"
         )
-    if not _catches(pid, int(wanted)):
+    if not process.catches(pid, int(wanted)):
         raise HeapReadError(f"process {pid} has no handler for signal {wanted}: it would end by it")
     number = process.number_inside(pid)
     place = Path(os.path.join(os.readlink(f"/proc/{pid}/cwd"), directory))

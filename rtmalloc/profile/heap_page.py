@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -116,4 +115,4 @@ def summary(profile: HeapProfile, rows: int = 20) -> str:
             f"{site.live_bytes / _MIB:8.1f} MiB{site.live_objects:12.0f}{site.pinned_bytes / _MIB:8.1f} MiB"
             f"{site.alloc_bytes / _MIB:8.1f} MiB  {site.frames[0].label}"
         )
-    return os.linesep.join(lines)
+    return "\n".join(lines)
