@@ -11,6 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from ci.made import page_with
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "decisions"
 INDEX = FOLDER / "index.md"
 STATUS = re.compile(r"holds|superseded by \[\d{4}\]\(\d{4}-[\w-]+\.md\)")
@@ -22,7 +25,6 @@ _RECORD = re.compile(
     r"## Question\n\n.+\n\n## Numbers\n\n.+\n\n## Choice\n\n.+",
     re.DOTALL,
 )
-_TABLE = re.compile(r"(?<=<!-- made: decisions -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,14 @@ def table() -> str:
 
 def main(check: bool) -> int:
     """Write the index, or tell what is wrong with it."""
-    text = INDEX.read_text(encoding="utf-8")
     try:
-        new = _TABLE.sub(lambda _: table(), text)
+        new = page_with(INDEX, "decisions", table())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     if not check:
         INDEX.write_text(new, encoding="utf-8")
-    elif new != text:
+    elif new != INDEX.read_text(encoding="utf-8"):
         print("docs/decisions/index.md is old: python ci/decisions.py", file=sys.stderr)
         return 1
     return 0

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from ci.made import page_parts, page_with
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "neighbours.md"
-BEGIN, END = "<!-- made: neighbours -->\n", "<!-- end -->\n"
 HEAD = "| neighbour | what was tried | tests | result |\n|---|---|---|---|\n"
 WORST = ("failed", "skipped", "passed")
 
@@ -69,16 +71,14 @@ def main(arguments: list[str]) -> int:
         ],
         plugins=[found],
     )
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    table, _, tail = rest.partition(END)
     begins = [row_begin(line, found.lines[line]) for line in sorted(found.lines)]
     if check:
-        rows = table.splitlines()[2:]
+        rows = page_parts(PAGE, "neighbours")[1].splitlines()[2:]
         fine = bool(rows) and len(rows) == len(begins) and all(map(str.startswith, rows, begins))
         print("as the tests are" if fine else f"{PAGE}: not as the marked tests are: run ci/neighbours.py")
         return 0 if fine else 1
     rows = [begin + found.result(line) + " |" for begin, line in zip(begins, sorted(found.lines), strict=True)]
-    PAGE.write_text(head + BEGIN + HEAD + "\n".join(rows) + "\n" + END + tail, encoding="utf-8")
+    PAGE.write_text(page_with(PAGE, "neighbours", HEAD + "\n".join(rows) + "\n"), encoding="utf-8")
     return 0
 
 
