@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 DEBUG := build/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help build native variants debug bench plots test sanitize coverage soak regrtest pyperformance check format \
+.PHONY: help build native variants debug bench plots test test-systems sanitize coverage soak regrtest pyperformance check format docs \
 	wheel peers clean
 
 help: ## list these commands
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # What a step needs: ci/install.py reads it from pyproject.toml.
 $(VENV)/.build: pyproject.toml ci/install.py
@@ -20,7 +20,7 @@ $(VENV)/.build: pyproject.toml ci/install.py
 	@$(BIN)/python ci/install.py build
 	@touch $@
 
-$(VENV)/.bench $(VENV)/.check $(VENV)/.test: $(VENV)/.%: $(VENV)/.build bench_harness/pyproject.toml
+$(VENV)/.bench $(VENV)/.check $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: $(VENV)/.build bench_harness/pyproject.toml
 	@$(BIN)/python ci/install.py $*
 	@touch $@
 
@@ -49,6 +49,9 @@ plots: native $(VENV)/.bench ## measure and draw the standard set of pictures
 test: native $(VENV)/.test ## style, types, the whole test suite; ARGS="-k name" runs tests alone
 	@ci/test $(ARGS)
 
+test-systems: native $(VENV)/.test ## other systems: sid, free-threaded, aarch64, musl (ci/systems.py list); NAME=musl: one
+	$(BIN)/python ci/systems.py test $(NAME)
+
 sanitize: build $(VENV)/.test ## the drivers under ASan, UBSan and TSan alone
 	$(BIN)/python -m pytest -q tests/core -k "(asan or tsan or sanitized) and not without_sanitizer" $(ARGS)
 
@@ -70,6 +73,10 @@ check: $(VENV)/.check ## style and types
 format: $(VENV)/.check ## format the Python code
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
+
+docs: build $(VENV)/.docs ## the documentation as a site, its links checked: build/docs/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "==> build/docs/index.html; its search works behind: python3 -m http.server --directory build/docs"
 
 wheel: $(VENV)/.build ## build a wheel as cibuildwheel is told to, install it in a clean environment, test it there
 	$(BIN)/python ci/wheel.py

@@ -13,12 +13,14 @@ import re
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from ci.made import page_with
+
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "rtmalloc" / "core"
 PAGE = CORE / "README.md"
 FOLDERS = ("base", "pages", "spans", "profile", "heaps", "giveback", "calls", "alternatives")
 """Bottom up; ``alternatives`` stands beside them."""
-BEGIN, END = "<!-- made: files -->\n", "<!-- end -->"
 LONGEST = 120
 """Characters of a first line, its comment sign included."""
 
@@ -76,24 +78,14 @@ def _row(path: Path) -> str:
     return f"| `{path.name}` | {first_line(path)} |\n"
 
 
-def page_with(text: str, table: str) -> str:
-    """``text`` with ``table`` between the marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.relative_to(ROOT)}: the marks {BEGIN.strip()} and {END} are gone")
-    return before + begin + table + end + after
-
-
 def main(arguments: list[str]) -> int:
     """Write the map, or tell whether it is the present one."""
     try:
-        text = PAGE.read_text(encoding="utf-8")
-        now = page_with(text, file_map())
+        now = page_with(PAGE, "files", file_map())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    if now == text:
+    if now == PAGE.read_text(encoding="utf-8"):
         return 0
     if "--check" in arguments:
         print(f"{PAGE.relative_to(ROOT)} is not the present map: run python ci/file_map.py", file=sys.stderr)

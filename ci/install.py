@@ -3,6 +3,7 @@
     python ci/install.py build   to compile: Cython and setuptools; and rtmalloc itself, editable
     python ci/install.py bench   to measure: what bench_harness depends on
     python ci/install.py check   to check style and types
+    python ci/install.py docs    to build the documentation site
     python ci/install.py test    all of these, and the programs that tests run
 
 The lists are those of pyproject.toml and bench_harness/pyproject.toml, so that there is one place to change them.
@@ -23,6 +24,7 @@ STEPS = {
     "build": "about 25 MB",
     "bench": "about 300 MB",
     "check": "about 150 MB",
+    "docs": "about 60 MB",
     "test": "about 700 MB, with the programs that tests run",
 }
 """What to install, and how much it takes."""
@@ -52,9 +54,10 @@ def requirements(step: str) -> list[str]:
         "build": ours["build-system"]["requires"],
         "bench": laboratory["dependencies"],
         "check": extras["check"],
+        "docs": extras["docs"],
         "test": [*laboratory["dependencies"], *laboratory["optional-dependencies"]["dask"], *extras["test"]],
     }
-    return [*lists[step], *lists["check"]] if step == "test" else list(lists[step])
+    return [*lists[step], *lists["check"], *lists["docs"]] if step == "test" else list(lists[step])
 
 
 def main(step: str) -> None:

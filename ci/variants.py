@@ -104,6 +104,12 @@ def _setup_module() -> ModuleType:
     return module
 
 
+def build_flags() -> tuple[list[str], list[str]]:
+    """setup.py's flags for the compiler, and for the link of the preload library."""
+    setup = _setup_module()
+    return list(setup.COMPILE_FLAGS), list(setup.PRELOAD_LINK)
+
+
 def size_header(variant: Variant) -> str:
     """The generated header with the variant's size classes.
 

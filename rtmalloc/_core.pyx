@@ -24,6 +24,7 @@ from rtmalloc.core.calls.calloc cimport *
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.fork cimport fork_register  # no-cython-lint: tls.h calls it
 from rtmalloc.core.calls.front cimport *
+from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_open, heap_dump_wanted  # no-cython-lint: background.h calls it
 from rtmalloc.core.calls.hooks cimport (
     DOMAIN_RAW, DOMAINS_ALL, RT_DOMAINS, hooks_set, rt_python_allocator, rt_python_exchange, rt_python_get,
     rt_python_is_free_threaded, rt_python_is_up,
@@ -32,17 +33,12 @@ from rtmalloc.core.calls.marks cimport *
 from rtmalloc.core.calls.realloc cimport *
 from rtmalloc.core.calls.stats cimport stats_print
 from rtmalloc.core.calls.trim cimport *
-from rtmalloc.core.giveback.pressure cimport (
-    RT_PRESSURE_CGROUP, RT_PRESSURE_EVENTS, RT_PRESSURE_FILE, RT_PRESSURE_SYSTEM, RT_PRESSURE_WAKE, rt_pressure_close,
-    rt_pressure_look, rt_pressure_open, rt_pressure_pipe, rt_pressure_wake,
-)
+from rtmalloc.core.giveback.background cimport background_refuse  # no-cython-lint: alone.h calls it
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES
 from rtmalloc.core.profile.profile_file cimport profile_write
-from rtmalloc.core.types cimport (
-    CLASSES_MOST, RT_PRESSURE_SOURCES, Bin, Heap, ProfileBucket, Shelf, Span, rt_pressure_source,
-)
+from rtmalloc.core.types cimport CLASSES_MOST, Bin, Heap, Shelf, Span
 
 cdef extern from "base/cgroup.h" nogil:
     uint64_t rt_cgroup_limit() noexcept
@@ -55,9 +51,13 @@ cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
 
+cdef extern from "calls/fork.h" nogil:
+    bint rt_is_preload
+
 cdef extern from "calls/switch.h" nogil:
     bint rt_switch_is_off() noexcept
-    void rt_switch_obey(char** argv) noexcept
+    const char* rt_switch_sanitizer() noexcept
+    void rt_switch_obey(char** argv, const char* whom) noexcept
 
 cdef extern from "Python.h":
     void* PyMem_RawMalloc(size_t bytes) noexcept nogil
@@ -73,6 +73,12 @@ cdef extern from "Python.h":
 
 # ---- what happens when the library is loaded and when the process ends
 
+cdef bint library_serves() noexcept nogil:
+    # Whether this is the library that serves the process: an extension beside a preloaded one is not.
+    cdef const rt_api* preloaded = rt_api_preloaded()
+    return preloaded == NULL or preloaded == &rt_api_own
+
+
 cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept nogil:
     # Make the allocator ready, so that no later call has to. In a process that is going to be a Python interpreter, take
     # its three domains before it starts: then no block is anybody else's. (The extension is loaded by a running one.)
@@ -83,10 +89,15 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     RT_STATIC_ASSERT(<size_t>&(<Bin*>NULL).limit == RT_PERCPU_LIMIT)
     # (The arguments are glibc's extension; this constructor is the first of all, before libc's own sets `environ`.)
     rt_environment_set(envp)
+    if rt_is_preload and rt_switch_sanitizer() != NULL:
+        # Before anything else: the first allocation would wake it.
+        rt_switch_obey(argv, rt_switch_sanitizer())
     if not rt_python_is_up():
         if rt_switch_is_off():
-            rt_switch_obey(argv)
+            rt_switch_obey(argv, NULL)
         rt_environment_leave(rt_file_of(&rt_api_own))
+    if allocator_open() and library_serves():
+        heap_dump_open(allocator())
     if (
         allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
         and not rt_switch_is_off()
@@ -102,6 +113,8 @@ cdef destructor_void library_unload() noexcept nogil:
         if allocator().options.value[RT_OPTION_stats_at_exit]:
             stats_print(allocator())
         profile_write(allocator())
+        if library_serves():
+            heap_dump(allocator())
 
 
 # ---- the Python face: thin, and typed in _core.pyi
@@ -150,24 +163,25 @@ def is_free_threaded():
     return bool(rt_python_is_free_threaded())
 
 
+cdef uint32_t is_ours(const void* p) noexcept nogil:
+    return p != NULL and api().owns(p) != 0
+
+
 def owns(address):
     """Whether the address, a number, lies in a block of the allocator that serves this process."""
-    return bool(api().owns(<const void*><size_t>address))
+    return bool(is_ours(<const void*><size_t>address))
 
 
 def domains_arriving(bytes):
     """The domains, as a bit set, whose requests of ``bytes`` arrive at rtmalloc: found out by making one in each."""
     cdef size_t size = bytes
-    cdef uint32_t bits = 0
-    cdef void* p = PyMem_RawMalloc(size)
-    bits |= 1 * (p != NULL and api().owns(p) != 0)
-    PyMem_RawFree(p)
-    p = PyMem_Malloc(size)
-    bits |= 2 * (p != NULL and api().owns(p) != 0)
-    PyMem_Free(p)
-    p = PyObject_Malloc(size)
-    bits |= 4 * (p != NULL and api().owns(p) != 0)
-    PyObject_Free(p)
+    cdef void* raw = PyMem_RawMalloc(size)
+    cdef void* mem = PyMem_Malloc(size)
+    cdef void* obj = PyObject_Malloc(size)
+    cdef uint32_t bits = is_ours(raw) | is_ours(mem) << 1 | is_ours(obj) << 2
+    PyMem_RawFree(raw)
+    PyMem_Free(mem)
+    PyObject_Free(obj)
     return bits
 
 
@@ -239,56 +253,14 @@ def call_reporting(function):
     Py_XDECREF(result)
 
 
-PRESSURE_NAMES = {
-    RT_PRESSURE_CGROUP: "cgroup memory.pressure",
-    RT_PRESSURE_SYSTEM: "/proc/pressure/memory",
-    RT_PRESSURE_EVENTS: "cgroup memory.events",
-    RT_PRESSURE_FILE: "RTMALLOC_PRESSURE_FILE",
-}
+include "_pressure.pxi"
 
 
-cdef class PressureWatch:
-    """The sources of pressure that this machine offers, and a pipe to be woken by; for one thread that waits."""
-
-    cdef rt_pressure_source sources[RT_PRESSURE_SOURCES]
-    cdef rt_pressure_source wake_ends[2]
-    cdef readonly uint32_t kinds
-
-    def __cinit__(self, stall_ms):
-        """Open them; ``kinds`` tells which there are. OSError when there is no descriptor left for the pipe."""
-        cdef uint64_t stall = stall_ms
-        memset(self.sources, 0, sizeof(self.sources))
-        memset(self.wake_ends, 0, sizeof(self.wake_ends))
-        if not rt_pressure_pipe(self.wake_ends):
-            raise OSError("no pipe can be opened to wait for memory pressure")
-        self.kinds = rt_pressure_open(self.sources, stall)
-
-    def listen(self):
-        """Let the allocator wake this watch when the kernel refuses memory; replaces an earlier one."""
-        api().pressure_listen(&self.wake_ends[1])
-
-    def unlisten(self):
-        """Let the allocator wake nobody; to be called before ``close``."""
-        api().pressure_listen(NULL)
-
-    def wait(self):
-        """Wait until a source speaks or somebody wakes us; (a source spoke, somebody woke us)."""
-        cdef uint32_t bits
-        with nogil:
-            bits = rt_pressure_look(self.sources, &self.wake_ends[0], -1)
-        return bool(bits & ~<uint32_t>RT_PRESSURE_WAKE), bool(bits & <uint32_t>RT_PRESSURE_WAKE)
-
-    def wake(self):
-        """End a ``wait``, now or the next one."""
-        rt_pressure_wake(&self.wake_ends[1])
-
-    def close(self):
-        """Close all descriptors, when nobody waits any more."""
-        cdef int i
-        for i in range(RT_PRESSURE_SOURCES):
-            rt_pressure_close(&self.sources[i])
-        rt_pressure_close(&self.wake_ends[0])
-        rt_pressure_close(&self.wake_ends[1])
+cdef dict numbers_named(const char* const* names, const void* numbers, int count):
+    # A struct of the statistics, which has 64-bit numbers alone, by the names of its fields.
+    cdef const uint64_t* values = <const uint64_t*>numbers
+    cdef int i
+    return {names[i].decode(): values[i] for i in range(count)}
 
 
 def stats_raw():
@@ -297,22 +269,21 @@ def stats_raw():
     cdef HeapCounters counters
     cdef ClassStats classes[CLASSES_MOST]
     cdef const rt_api* a = api()
-    cdef int i, j
+    cdef int i
     memset(&st, 0, sizeof(st))
     memset(&counters, 0, sizeof(counters))
     memset(classes, 0, sizeof(classes))
     with nogil:
         a.stats(&st, &counters, classes)
-    numbers = {rt_stats_names[i].decode(): (<uint64_t*>&st)[i] for i in range(RT_STATS_COUNT)}
-    summed = {
-        rt_heap_counters_names[i].decode(): (<uint64_t*>&counters)[i] for i in range(RT_HEAP_COUNTERS_COUNT)
-    }
-    by_class = [
-        {rt_class_stats_names[j].decode(): (<uint64_t*>&classes[i])[j] for j in range(RT_CLASS_STATS_COUNT)}
-        for i in range(1, CLASSES_MOST)
-        if classes[i].spans
-    ]
-    return numbers, summed, by_class
+    return (
+        numbers_named(rt_stats_names, &st, RT_STATS_COUNT),
+        numbers_named(rt_heap_counters_names, &counters, RT_HEAP_COUNTERS_COUNT),
+        [
+            numbers_named(rt_class_stats_names, &classes[i], RT_CLASS_STATS_COUNT)
+            for i in range(1, CLASSES_MOST)
+            if classes[i].spans
+        ],
+    )
 
 
 def size_classes():
@@ -341,34 +312,7 @@ def size_table_problem(bytes data):
     return None if problem == NULL else (<bytes>problem).decode()
 
 
-def profile_start(every):
-    """Begin a recording that follows one request in ``every``; False when there is no memory for it."""
-    return bool(api().profile_start(every))
-
-
-def profile_stop():
-    """End the recording; what it counted can still be read."""
-    api().profile_stop()
-
-
-def profile_read():
-    """(recording, every, milliseconds), the small and the large buckets of the profile, as docs/profiles.md has them."""
-    cdef uint64_t state[5]
-    cdef uint64_t large[3]
-    cdef ProfileBucket b
-    cdef uint32_t i
-    api().profile_state(state)
-    small = []
-    for i in range(state[3]):
-        if api().profile_small(i, &b):
-            small.append(
-                (i * 16, b.samples, b.requests, b.bytes, b.live, b.live_bytes, b.life, b.byte_life)
-            )
-    found = []
-    for i in range(state[4]):
-        if api().profile_large(i, large):
-            found.append((large[0], large[1], large[2]))
-    return (bool(state[0]), state[1], state[2]), small, found
+include "_profile.pxi"
 
 
 def heaps_raw():
@@ -377,23 +321,20 @@ def heaps_raw():
     cdef uint32_t most = a.heaps(NULL, NULL, 0)
     cdef HeapStats* of = <HeapStats*>a.calloc(most + 1, sizeof(HeapStats))
     cdef HeapCounters* counters = <HeapCounters*>a.calloc(most + 1, sizeof(HeapCounters))
-    cdef uint32_t count, i, j
+    cdef uint32_t count, i
     try:
         if of == NULL or counters == NULL:
             raise MemoryError
         with nogil:
             # A heap more may have come since.
             count = a.heaps(of, counters, most)
-        found = []
-        for i in range(count if count < most else most):
-            found.append((
-                {rt_heap_stats_names[j].decode(): (<uint64_t*>&of[i])[j] for j in range(RT_HEAP_STATS_COUNT)},
-                {
-                    rt_heap_counters_names[j].decode(): (<uint64_t*>&counters[i])[j]
-                    for j in range(RT_HEAP_COUNTERS_COUNT)
-                },
-            ))
-        return found[::-1]
+        return [
+            (
+                numbers_named(rt_heap_stats_names, &of[i], RT_HEAP_STATS_COUNT),
+                numbers_named(rt_heap_counters_names, &counters[i], RT_HEAP_COUNTERS_COUNT),
+            )
+            for i in range(count if count < most else most)
+        ][::-1]
     finally:
         a.free(of)
         a.free(counters)

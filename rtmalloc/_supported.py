@@ -27,6 +27,12 @@ except ImportError as error:
             "program with `python -m rtmalloc`",
             error,
         )
+    if "already been imported" in str(error):
+        _refuse(
+            "was imported before the first Py_Finalize of this process, and an extension made by Cython cannot be "
+            "imported again; a preloaded library still serves what Python asks for",
+            error,
+        )
     _refuse(
         "has no extension module for CPython " + _version + " (" + str(error) + "): install it with this interpreter",
         error,

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+__all__ = ["handler", "handler_name"]
+
 try:
     import numpy
 except ImportError as error:

@@ -27,6 +27,8 @@ from rtmalloc.observe.stats import Stats, stats
 from rtmalloc.observe.stats_file import is_writing, stats_file
 from rtmalloc.observe.stats_reader import worker_pattern, workers
 
+__all__ = ["DIRECTORY", "WORKER_SECONDS", "RtmallocCollector", "register"]
+
 _GAUGES = {
     "allocated": "Bytes in blocks that the program or a thread's cache holds",
     "cached": "Bytes of free blocks that threads' caches may hold",

@@ -22,6 +22,9 @@ OPTIONS = "RTMALLOC_OPTIONS"
 STATS_FILE = "RTMALLOC_STATS_FILE"
 """Environment variable that makes :func:`install` begin a statistics file: its path, or ``1`` for the default one."""
 
+HEAP_PROFILE = "RTMALLOC_HEAP_PROFILE"
+"""Environment variable that names the directory for heap profiles (docs/heap-profile.md)."""
+
 CONFIG = "config"
 """The one option that is no number: a file with a compiled table of size classes, read once when the process starts."""
 

@@ -296,7 +296,7 @@ def table_header(table: SizeTable, slice_bytes: int) -> str:
     """The table as the text of a C header for spans cut from slices of ``slice_bytes`` bytes.
 
     The look-up array maps (n + 15) / 16 to the *byte offset of the bin* in a heap (class * 16), which
-    saves the shift on the fast path; docs/architecture.md shows where it is used.
+    saves the shift on the fast path; docs/design/base.md shows where it is used.
     """
     sizes = [0, *table.sizes]
     slices = [0, *(table.slices(size, slice_bytes) for size in table.sizes)]

@@ -1,15 +1,20 @@
-"""What an interpreter does at its start when ``RTMALLOC_STATS_FILE`` is set: ``rtmalloc.pth`` imports this then.
+"""What an interpreter does at its start when statistics or heap profiles are wanted: ``rtmalloc.pth`` imports it then.
 
-A program that is preloaded need not import rtmalloc, so that nothing else of ours would run in it.
+A program that is preloaded need not import rtmalloc, so that nothing else of ours would run in it. The import of the
+extension gives heap profiles their Python frames. When the interpreter ends, it tells what it holds before it frees it.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from rtmalloc import _core
 from rtmalloc.observe.stats_file import start_from_environment
-from rtmalloc.settings import SWITCH
+from rtmalloc.settings import HEAP_PROFILE, SWITCH
 
 if os.environ.get(SWITCH) != "0" and _core.is_preloaded():
     start_from_environment()
+    if os.environ.get(HEAP_PROFILE):
+        # Registered first, so that it runs last.
+        atexit.register(_core.heap_finish)

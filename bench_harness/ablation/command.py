@@ -188,5 +188,5 @@ def _present(
     files = draw_ablation(found, arguments.plots, "What each idea is worth")
     console.print(f"pictures: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
     if arguments.markdown is not None:
-        arguments.markdown.write_text(markdown(found, disturbed))
+        arguments.markdown.write_text(markdown(found, disturbed, arguments.details))
         console.print(f"table: {arguments.markdown}", markup=False, soft_wrap=True)

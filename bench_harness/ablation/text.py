@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench_harness.ablation.declaration import Item
 from bench_harness.ablation.effects import LEAST, MEASURES, Effect, SwitchEffects, Verdict
+from bench_harness.reporting.page import markdown_table
 from bench_harness.statistics import ALPHA, FEWEST_ROUNDS, Comparison
 from bench_harness.verdicts.analysis import BUSY_SHARE
 
@@ -163,27 +164,12 @@ def print_effects(console: Console, found: Sequence[SwitchEffects], disturbed: f
         console.print(line, style="dim", markup=False, soft_wrap=True)
 
 
-def _markdown_table(of: Lines) -> list[str]:
-    headings, lines = of
-
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [row(headings), "|" + "---|" * len(headings), *map(row, lines)]
-
-
-def markdown(found: Sequence[SwitchEffects], disturbed: float) -> str:
-    """Both tables with their notes, ready for a document."""
-    parts = [*_markdown_table(summary_lines(found)), "", *(f"- {line}" for line in _LEGEND), ""]
+def markdown(found: Sequence[SwitchEffects], disturbed: float, details: bool = False) -> str:
+    """The table with its notes, ready for a document; if wanted with a line per workload."""
+    parts = [*markdown_table(*summary_lines(found)), "", *(f"- {line}" for line in _LEGEND), ""]
     parts += [f"**{line}**\n" for line in notes(found, disturbed)]
-    parts += [
-        "<details><summary>By workload, with the ratios of both passes</summary>",
-        "",
-        *_markdown_table(detail_lines(found)),
-        "",
-        "</details>",
-        "",
-    ]
+    if details:
+        parts += ["By workload, with the ratios of both passes:", "", *markdown_table(*detail_lines(found)), ""]
     return "\n".join(parts)
 
 

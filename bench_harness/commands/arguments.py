@@ -261,6 +261,13 @@ def _report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
 
 
+def _page(command: argparse.ArgumentParser) -> None:
+    _results_file(command, several=True)
+    add = command.add_argument
+    add("--title", default="Measurements", metavar="TEXT", help="default Measurements")
+    add("--out", type=Path, default=Path("measurements.md"), metavar="FILE", help="default measurements.md")
+
+
 def _ratio(command: argparse.ArgumentParser) -> None:
     _results_file(command, several=False)
 
@@ -294,6 +301,7 @@ _COMMANDS: Sequence[tuple[str, str, Callable[[argparse.ArgumentParser], None]]] 
     ("ablate", "every idea of an allocator on and off: what is each worth?", _ablation),
     ("compare", "two result files: what changed from A to B", _compare),
     ("report", "one self-contained HTML file", _report),
+    ("page", "one Markdown page with a summary table per result file", _page),
     ("ratio", "tables of a result file with ratios to a base", _ratio),
     ("record", "run a program and write what it asks of its allocator", _record),
     ("selfcheck", "A/A and known-answer tests of the harness itself", _selfcheck),

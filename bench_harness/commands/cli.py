@@ -40,6 +40,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace, Console], int]] = {
     "ablate": _ablate,
     "compare": files.compare,
     "report": files.report,
+    "page": files.page,
     "ratio": files.ratio,
     "record": record.record,
     "selfcheck": _selfcheck,

@@ -1,4 +1,4 @@
-"""Commands on result files that are there already: `plot`, `compare`, `report` and `ratio`."""
+"""Commands on result files that are there already: `plot`, `compare`, `report`, `page` and `ratio`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from bench_harness.commands.show import draw_results, show_results
 from bench_harness.measuring import store
 from bench_harness.measuring.store import Results
 from bench_harness.reporting.changes import print_changes
+from bench_harness.reporting.page import Section, render_page
 from bench_harness.verdicts import analysis
 from bench_harness.verdicts.changes import changes
 
-__all__ = ["compare", "plot", "ratio", "report"]
+__all__ = ["compare", "page", "plot", "ratio", "report"]
 
 
 def _load(arguments: argparse.Namespace) -> Results:
@@ -44,6 +45,18 @@ def report(arguments: argparse.Namespace, console: Console) -> int:
     groups = analysis.analyse(results, analysis.choose_base(results, arguments.base))
     write_report(results, groups, arguments.out)
     console.print(f"report: {arguments.out}", markup=False)
+    return 0
+
+
+def page(arguments: argparse.Namespace, console: Console) -> int:
+    """Write result files as one Markdown page, a section each."""
+    sections: list[Section] = []
+    for path in arguments.file:
+        results = analysis.one_machine(store.load(path), arguments.machine)
+        groups = analysis.analyse(results, analysis.choose_base(results, arguments.base))
+        sections.append((path.stem, results, groups))
+    arguments.out.write_text(render_page(arguments.title, sections), encoding="utf-8")
+    console.print(f"page: {arguments.out}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -15,7 +15,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if not command:
         arguments.parser.error("which program? `rtmalloc run -- command arguments...`")
     launch.launch_command(
-        command, children=not arguments.no_children, config=arguments.config, profile=arguments.profile
+        command,
+        children=not arguments.no_children,
+        config=arguments.config,
+        profile=arguments.profile,
+        heap_profile=arguments.heap_profile,
     )
 
 
@@ -33,11 +37,12 @@ def _libpath(_: argparse.Namespace) -> int:
 
 def add(commands: Any) -> None:
     """Add the commands to ``commands``, the sub-parsers of the program."""
-    usage = "rtmalloc run [--no-children] [--config FILE] [--profile DIRECTORY] -- command ..."
+    usage = "rtmalloc run [--no-children] [--config FILE] [--profile DIR] [--heap-profile DIR] -- command ..."
     run = commands.add_parser("run", usage=usage, help="start any program on rtmalloc")
     run.add_argument("--no-children", action="store_true", help="programs that it starts are not on rtmalloc")
     run.add_argument("--config", metavar="FILE", help="a table of size classes for it (docs/profiles.md)")
     run.add_argument("--profile", metavar="DIRECTORY", help="record requested sizes; each process writes a file there")
+    run.add_argument("--heap-profile", metavar="DIRECTORY", help="record who holds memory (docs/heap-profile.md)")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- command ...", help="the program, its arguments")
     run.set_defaults(run=_run)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rtmalloc import __version__
-from rtmalloc.commands import classes, launching, looking, profiles
+from rtmalloc.commands import classes, heaps, launching, looking, profiles
 from rtmalloc.settings import nearest
 
 _EPILOG = """\
@@ -26,6 +26,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **keywords: Any) -> None:
         # An abbreviation would change its meaning with the next option.
         super().__init__(**keywords, allow_abbrev=False)
+        # From 3.15 on argparse names what was meant as well, in words of its own.
+        self.suggest_on_error = False
         self.set_defaults(parser=self)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -57,6 +59,7 @@ def parser() -> Parser:
     commands = program.add_subparsers(required=True, metavar="command", dest="chosen")
     launching.add(commands)
     looking.add(commands)
+    heaps.add(commands)
     profiles.add(commands.add_parser("profile", help="requested sizes: merge, report, optimise"))
     classes.add(commands.add_parser("classes", help="tables of size classes: compile"))
     return program

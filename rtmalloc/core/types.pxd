@@ -1,9 +1,6 @@
 # Every struct of the core, bottom up: what its fields mean, which equations tie them, and which lock guards a field.
-#
-# A comment behind a struct's name gives its guard. A field with a guard of its own says so. "atomic" means that any thread
-# may change the field at any time, by the steps of base/atomics.pxd. The equations are checked by the functions called
-# check_* where the library is built with RT_CHECK=1 (calls/check.pxd).
-#
+# A comment behind a struct's name gives its guard; a field may have its own. "atomic": any thread may change it at any time,
+# by the steps of base/atomics.pxd. check_* check the equations where the library is built with RT_CHECK=1 (calls/check.pxd).
 # Locks nest in this order, outermost first:
 #     opening > purge > heaps > turn > shelf (a second is only tried) > profile > transfer > pages > tables > pressure
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -279,8 +276,7 @@ cdef struct ProfileBucket:
     uint64_t byte_life         # the same of bytes
 
 cdef struct ProfileLarge:
-    # atomic
-    uint64_t requests          # all of them, none twice
+    uint64_t requests          # (atomic, both) all of them, none twice
     uint64_t bytes
 
 cdef struct ProfileRecord:
@@ -289,7 +285,9 @@ cdef struct ProfileRecord:
     uint32_t bytes
     uint32_t recording         # the one that follows it
     uint32_t weight
-    uint32_t padding
+    uint32_t stack             # of a heap profile, as the next two: where it was asked for, by which thread,
+    const void* instead        # ... and the free object that it would have got
+    uint32_t thread
 
 cdef struct ProfileTables:
     ProfileBucket small[PROFILE_SMALL]
@@ -300,6 +298,8 @@ cdef struct Profile:
     Lock lock
     uint32_t recording, last_recording  # number of the present one, 0 = none (read relaxed without the lock); and the last one's
     uint32_t every             # of the present recording, or the last one
+    uint32_t of_heap           # 1 = it is a heap profile, 0 = one of sizes (read relaxed without the lock)
+    void* heap                 # rt_heap_tables, mapped by the first heap profile
     uint64_t began, ended      # clock, in ms; ended is 0 while it runs
     ProfileTables* tables      # mapped by the first recording
     Span* slabs[RT_CLASSES_MOST]   # by class: those with free objects
@@ -339,15 +339,16 @@ cdef struct Pressure:
 cdef struct Background:
     uint32_t state             # BACKGROUND_*; the thread sleeps on it (atomic, as the next three)
     uint32_t stirred           # 1: some thread has ticked since the background thread last looked
-    uint32_t tid               # of the thread, 0 before it has begun
+    uint32_t tid               # of the thread, 0 before it has begun and when a fork has seen it gone
+    uint32_t begun             # 1: there has been one, in this process or in the one that it was forked from
     uint32_t watched           # RT_PRESSURE_* bits of the sources that it watches now, 0 when it does not run
     bint opened                # whether they have been opened (the thread's alone, as they are): tried once
     uint64_t pass_at           # clock, in ms, of the next pass as the thread last saw it (the thread's alone)
+    uint64_t rests_until       # clock, in ms, before which no other one is started, since a fork has ended one (atomic)
     uint64_t inside            # free bytes inside spans, as far as heaps have told by their ticks (atomic, as the next two)
     uint64_t settled           # least free bytes seen since the thread last ended: it starts at BACKGROUND_WORTH more
     uint32_t held              # calls under way that want the process to have no thread of ours: none is started
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
-
 
 cdef struct Limit:
     # Soft limit and hard one. atomic, but what the thread that has `busy` alone touches
@@ -358,7 +359,6 @@ cdef struct Limit:
     uint32_t busy, cursor      # 1 while a thread is at it; the segment where it left off (busy, as the next)
     uint64_t tell_at           # clock, in ms
     int64_t credit_us, earned_at  # time that it may take as of this clock, in us
-
 
 # ---- the whole
 

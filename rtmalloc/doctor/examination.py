@@ -18,6 +18,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     interpreter.check_pythonmalloc,
     interpreter.check_debug_hooks,
     interpreter.check_tracemalloc,
+    interpreter.check_memray,
     settings.check_other_preloads,
     machine.check_loader,
     machine.check_c_library,

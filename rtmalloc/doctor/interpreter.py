@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib.util import find_spec
 
 from rtmalloc import _core
 from rtmalloc.doctor.finding import NOTE, OK, PROBLEM, Finding
@@ -81,3 +82,15 @@ def check_tracemalloc() -> Finding:
             "unset PYTHONTRACEMALLOC, drop -X tracemalloc, or install before tracemalloc.start()",
         )
     return Finding("tracemalloc", OK, "not tracing")
+
+
+def check_memray() -> Finding:
+    """memray takes over names of functions: the preload library's calls have them, the extension's have not."""
+    if find_spec("memray") is None:
+        return Finding("memray", OK, "not installed")
+    return Finding(
+        "memray",
+        NOTE,
+        "under the launcher memray sees every allocation; what install() serves it does not see",
+        "profile with `rtmalloc -m memray run ...`, or call rtmalloc.disable() while it traces",
+    )

@@ -33,7 +33,12 @@ def check_loader() -> Finding:
 def check_c_library() -> Finding:
     """musl refuses initial-exec thread-local storage in libraries that are loaded late."""
     if "musl" in str(sysconfig.get_config_var("HOST_GNU_TYPE")) or "musl" in str(sysconfig.get_config_var("MULTIARCH")):
-        return Finding("C library", NOTE, "musl: rtmalloc is tested with glibc", "use a glibc image, or test well")
+        return Finding(
+            "C library",
+            NOTE,
+            "musl: the preload library is tested with C programs there, Python is not",
+            "use a glibc image, or test well",
+        )
     return Finding("C library", OK, " ".join(platform.libc_ver()) or "unknown")
 
 

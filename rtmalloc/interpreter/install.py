@@ -136,11 +136,25 @@ def _install(domains: str | Iterable[str], force: bool) -> None:
                 "another allocator was chosen over rtmalloc when this interpreter started (PYTHONMALLOC, -X dev, or a "
                 "second Py_Initialize): hooks that were replaced cannot be set again. Unset PYTHONMALLOC"
             )
+        _warn_of_memray()
         _want_background_thread()
     if os.environ.get(STATS_FILE):
         from rtmalloc.observe.stats_file import start_from_environment
 
         start_from_environment()
+
+
+def _warn_of_memray() -> None:
+    """memray takes over names of functions, and the extension's calls have none; the preload library's have."""
+    if "memray" in sys.modules and not _core.is_preloaded():
+        import warnings
+
+        warnings.warn(
+            "memray does not see what rtmalloc.install() serves: use the launcher (`rtmalloc -m memray run ...`), or "
+            "rtmalloc.disable() while it traces",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _want_background_thread() -> None:

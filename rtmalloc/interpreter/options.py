@@ -1,4 +1,4 @@
-"""Run-time options: the table of ``rtmalloc/core/options.h`` as Python sees it."""
+"""Run-time options: the table of ``rtmalloc/core/options.toml`` as Python sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtmalloc.settings import nearest, size_parse
 
 @dataclass(frozen=True)
 class Option:
-    """A run-time option, from the table in ``rtmalloc/core/options.h``."""
+    """A run-time option, from the table in ``rtmalloc/core/options.toml``."""
 
     name: str
     value: int

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 
-from rtmalloc.settings import CONFIG, OPTIONS, SWITCH, library_file, nearest, options_parse
+from rtmalloc.settings import CONFIG, HEAP_PROFILE, OPTIONS, SWITCH, library_file, nearest, options_parse
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
@@ -26,11 +26,17 @@ NO_CHILDREN = "RTMALLOC_NO_CHILDREN"
 PROFILE = "RTMALLOC_PROFILE"
 """Names the directory to which a process writes the sizes that it asked for (docs/profiles.md)."""
 
+TRACERS = ("libheaptrack_", "libmemusage", "libscalene", "libbytehound", "vgpreload", "libmtrace")
+"""Parts of names of libraries that watch malloc and pass on to the next one: they stand in front of rtmalloc."""
+
+HEAP_SIGNAL = 61
+"""The signal by which `rtmalloc heap PID` asks, unless the options name another: a real-time one that nobody uses."""
+
 LAUNCHER_OPTIONS = {"background_thread": 1}
 """Options set under the launcher unless RTMALLOC_OPTIONS names them. A Python service that goes idle calls no
 allocator, so only a thread can give its memory back."""
 
-COMMANDS = ("classes", "doctor", "env", "libpath", "options", "profile", "run", "stats")
+COMMANDS = ("classes", "doctor", "env", "explain", "heap", "libpath", "options", "profile", "run", "stats")
 """First arguments that are ours, beside -h, --help and --version; anything else is a program to start."""
 
 EXIT_USAGE = 2
@@ -53,7 +59,7 @@ def end_with(error: Exception) -> NoReturn:
 
 
 def preload_value(existing: str | None) -> str:
-    """A value of ``LD_PRELOAD`` with our library in front of what is there already.
+    """A value of ``LD_PRELOAD`` with our library in front of what is there already, but behind :data:`TRACERS`.
 
     Args:
         existing: the variable now, or None.
@@ -68,7 +74,8 @@ def preload_value(existing: str | None) -> str:
     if any(c in library for c in ": \t\n"):
         raise LaunchError(f"{library}: LD_PRELOAD cannot hold a path with a colon or a space: install elsewhere")
     others = [entry for entry in (existing or "").replace(" ", ":").split(":") if entry and entry != library]
-    return ":".join([library, *others])
+    tracers = [entry for entry in others if any(name in entry for name in TRACERS)]
+    return ":".join([*tracers, library, *(entry for entry in others if entry not in tracers)])
 
 
 def options_value(given: str) -> str:
@@ -86,7 +93,12 @@ def options_value(given: str) -> str:
 
 
 def environment(
-    base: Mapping[str, str], *, children: bool = True, config: str | None = None, profile: str | None = None
+    base: Mapping[str, str],
+    *,
+    children: bool = True,
+    config: str | None = None,
+    profile: str | None = None,
+    heap_profile: str | None = None,
 ) -> dict[str, str]:
     """The environment in which a program runs on rtmalloc.
 
@@ -95,6 +107,7 @@ def environment(
         children: whether the programs that it starts do as well.
         config: a compiled table of size classes, in place of the one that ``RTMALLOC_OPTIONS`` may name.
         profile: a directory to which every process writes the sizes that it asked for.
+        heap_profile: a directory to which every process writes who holds its memory, at exit and when it is asked.
 
     Raises:
         LaunchError: when the library is missing.
@@ -111,6 +124,10 @@ def environment(
         given = ",".join(filter(None, [given, f"{CONFIG}={os.path.abspath(config)}"]))
     if profile is not None:
         env[PROFILE] = os.path.abspath(profile)
+    if heap_profile is not None:
+        env[HEAP_PROFILE] = os.path.abspath(heap_profile)
+        if "heap_profile_signal" not in options_parse(given):
+            given = ",".join(filter(None, [given, f"heap_profile_signal={HEAP_SIGNAL}"]))
     env[OPTIONS] = options_value(given)
     env["LD_PRELOAD"] = preload_value(env.get("LD_PRELOAD"))
     if children:
@@ -228,7 +245,12 @@ def launch_from(arguments: Sequence[str]) -> None:
 
 
 def launch_command(
-    command: Sequence[str], *, children: bool = True, config: str | None = None, profile: str | None = None
+    command: Sequence[str],
+    *,
+    children: bool = True,
+    config: str | None = None,
+    profile: str | None = None,
+    heap_profile: str | None = None,
 ) -> NoReturn:
     """Become any program, on the preload library.
 
@@ -237,6 +259,7 @@ def launch_command(
         children: whether the programs that it starts run on rtmalloc too.
         config: a table of size classes for it, compiled or not.
         profile: a directory to which it writes the sizes that it asked for.
+        heap_profile: a directory to which it writes who holds its memory.
 
     Raises:
         LaunchError: when there is no such program, or nothing can be preloaded into it.
@@ -247,7 +270,8 @@ def launch_command(
         from rtmalloc.launcher.table_cache import compiled_path
 
         config = compiled_path(config)
-    _execute(path, command, environment(os.environ, children=children, config=config, profile=profile))
+    env = environment(os.environ, children=children, config=config, profile=profile, heap_profile=heap_profile)
+    _execute(path, command, env)
 
 
 def _search_path() -> list[str]:

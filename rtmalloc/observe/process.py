@@ -19,12 +19,22 @@ def start_ticks(pid: int | str = "self") -> int | None:
     return int(text.rpartition(")")[2].split()[_START_FIELD - 3])
 
 
+def _status(pid: int, name: str) -> list[str]:
+    """The words of a line of ``/proc/PID/status`` behind its name; none where the kernel has no such line."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return line.split()[1:]
+    return []
+
+
 def number_inside(pid: int) -> int:
     """The number under which a process knows itself: another one in a container."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("NSpid:"):
-            return int(line.split()[-1])
-    return pid
+    return int([str(pid), *_status(pid, "NSpid")][-1])
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal: without one the signal may end it."""
+    return bool(int([*_status(pid, "SigCgt"), "0"][0], 16) >> (number - 1) & 1)
 
 
 def environment(pid: int) -> dict[str, str]:

@@ -123,6 +123,9 @@ class Stats:
     def from_json(cls, text: str) -> Stats:
         """The snapshot that :meth:`to_json` wrote.
 
+        Args:
+            text: one JSON object, of this version or an older one.
+
         Raises:
             ValueError: when ``text`` is something else.
         """

@@ -125,7 +125,10 @@ class Profile:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the profile to a file, which is replaced whole or not at all.
+        """Write the profile to a file.
+
+        Args:
+            path: replaced whole or not at all.
 
         Raises:
             OSError: when it cannot be written.
@@ -168,6 +171,9 @@ def _rows(fields: dict[str, Any], key: str, length: int, name: str) -> list[list
 def load(path: str | Path) -> Profile:
     """Read a profile from a file.
 
+    Args:
+        path: a file that :func:`save` or a recorded process wrote.
+
     Raises:
         ProfileError: when it is no profile.
         OSError: when it cannot be read.
@@ -189,6 +195,9 @@ def _sum(rows: Iterable[SmallBucket | LargeBucket]) -> list[list[int]]:
 
 def merge(profiles: Sequence[Profile]) -> Profile:
     """One profile of many, of any number of processes and machines; in any order and grouping the same.
+
+    Args:
+        profiles: one or more; their counts are added up.
 
     Raises:
         ProfileError: when there is none.
@@ -262,6 +271,9 @@ def snapshot() -> Profile:
 
 def save(path: str | Path) -> None:
     """Write :func:`snapshot` to a file.
+
+    Args:
+        path: replaced whole or not at all.
 
     Raises:
         ProfileError: when nothing was recorded in this process.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench_harness.ablation.declaration import Declaration, read
 from bench_harness.measuring.catalogue import Workload, find_workloads
 from bench_harness.measuring.plan import NATIVE, Contender, Group, Plan
 from bench_harness.measuring.store import SCHEMA_VERSION, Results
@@ -18,6 +19,7 @@ from bench_harness.native.build import build_cells
 from bench_harness.peers.allocators import Allocator, find_allocators
 
 MIB = 1 << 20
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -234,3 +236,58 @@ def make_sample() -> Results:
 def sample() -> Results:
     """A sample of the test's own."""
     return make_sample()
+
+
+ROWS_TEXT = """
+[allocator]
+name = "rtmalloc"
+variants = "built/{}.so"
+build = ["{python}", "copy.py"]
+
+[[items]]
+number = 3
+idea = "First idea"
+guess = { speed = "++", rss = "-", fragmentation = "-" }
+says = "much"
+
+[[items.switches]]
+name = "first"
+tells = "on against off"
+on = {}
+off = { options = ["bin_max=4"] }
+moves = ["churn:live=100 x1", "churn:live=200 x1"]
+still = ["larson x1", "xmalloc x2"]
+
+[[items]]
+idea = "Second idea"
+guess = { speed = "?", rss = "?", fragmentation = "?" }
+
+[[items.switches]]
+name = "second"
+tells = "a variant against the default"
+on = { variant = "other", options = ["bin_max=8"] }
+off = {}
+moves = ["churn:live=100 x1"]
+still = ["larson x1", "larson x2"]
+"""
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A file of two ideas, whose variant is a copy of the real library."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    library = ROOT / "rtmalloc" / "lib" / "librtmalloc.so"
+    (tmp_path / "copy.py").write_text(
+        "import shutil, sys, pathlib\n"
+        "if sys.argv[1] != 'other': sys.exit(f'error: there is no variant {sys.argv[1]!r}')\n"
+        "pathlib.Path('built').mkdir(exist_ok=True)\n"
+        f"shutil.copy({str(library)!r}, 'built/other.so')\n"
+    )
+    (folder / "rows.toml").write_text(ROWS_TEXT)
+    return folder / "rows.toml"
+
+
+@pytest.fixture
+def declared(rows: Path, workloads: dict[str, Workload]) -> Declaration:
+    return read(rows, workloads)

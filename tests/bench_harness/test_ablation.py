@@ -13,83 +13,24 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.text import Text
 
-from bench_harness.ablation import command as ablate_command
 from bench_harness.ablation.declaration import ROWS, Declaration, Side, read, select
 from bench_harness.ablation.effects import SwitchEffects, Verdict, effects_of, steady_rss
 from bench_harness.ablation.picture import ablation_figure, draw_ablation
 from bench_harness.ablation.sides import chosen_of, contender_name, contenders_of, groups_of, prove_side
 from bench_harness.ablation.text import detail_lines, markdown, notes, summary_lines
-from bench_harness.commands.cli import main
 from bench_harness.errors import HarnessError, UsageError
 from bench_harness.measuring.catalogue import Workload
 from bench_harness.measuring.plan import NATIVE, Contender, Plan
-from bench_harness.measuring.store import Journal, Results, load, save
+from bench_harness.measuring.store import Results
 from bench_harness.peers.allocators import Allocator
 from bench_harness.peers.options import variant
 from bench_harness.reporting.pictures.style import SMALL, WIDE, pleasant
-from tests.bench_harness.conftest import MIB, failed_cell, make_cell, make_results
+from tests.bench_harness.conftest import MIB, ROOT, ROWS_TEXT, failed_cell, make_cell, make_results
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-ROOT = Path(__file__).resolve().parents[2]
-
-ROWS_TEXT = """
-[allocator]
-name = "rtmalloc"
-variants = "built/{}.so"
-build = ["{python}", "copy.py"]
-
-[[items]]
-number = 3
-idea = "First idea"
-guess = { speed = "++", rss = "-", fragmentation = "-" }
-says = "much"
-
-[[items.switches]]
-name = "first"
-tells = "on against off"
-on = {}
-off = { options = ["bin_max=4"] }
-moves = ["churn:live=100 x1", "churn:live=200 x1"]
-still = ["larson x1", "xmalloc x2"]
-
-[[items]]
-idea = "Second idea"
-guess = { speed = "?", rss = "?", fragmentation = "?" }
-
-[[items.switches]]
-name = "second"
-tells = "a variant against the default"
-on = { variant = "other", options = ["bin_max=8"] }
-off = {}
-moves = ["churn:live=100 x1"]
-still = ["larson x1", "larson x2"]
-"""
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """A file of two ideas, whose variant is a copy of the real library."""
-    folder = tmp_path / "package"
-    folder.mkdir()
-    library = ROOT / "rtmalloc" / "lib" / "librtmalloc.so"
-    (tmp_path / "copy.py").write_text(
-        "import shutil, sys, pathlib\n"
-        "if sys.argv[1] != 'other': sys.exit(f'error: there is no variant {sys.argv[1]!r}')\n"
-        "pathlib.Path('built').mkdir(exist_ok=True)\n"
-        f"shutil.copy({str(library)!r}, 'built/other.so')\n"
-    )
-    (folder / "rows.toml").write_text(ROWS_TEXT)
-    return folder / "rows.toml"
-
-
-@pytest.fixture
-def declared(rows: Path, workloads: dict[str, Workload]) -> Declaration:
-    return read(rows, workloads)
-
 
 # What is declared
 
@@ -368,9 +309,10 @@ def test_idea_guess_and_measure_stand_side_by_side(declared: Declaration) -> Non
     assert lines[0][:5] == ("3", "First idea", "++ - -", "first", "default / bin_max=4")
     assert lines[0][5].startswith("1.2") and lines[0][10] == "no change"
     assert len(detail_lines(found)[1]) == 4
-    text = markdown(found, 0.9)
+    text = markdown(found, 0.9, details=True)
     assert "| 3 | First idea | ++ - - | first | default / bin_max=4 | 1.2" in text and "| larson x1 | no |" in text
     assert "up to 90% of the cells were disturbed" in text
+    assert "| larson x1 | no |" not in markdown(found, 0.9)
 
 
 def test_the_picture_names_every_switch_and_is_the_same_for_the_same_data(
@@ -398,135 +340,3 @@ def test_the_picture_of_all_ideas_can_be_read_on_a_page(workloads: dict[str, Wor
             box = text.get_window_extent()
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
         plt.close(figure)
-
-
-# The command
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command writes by default must not land in the checkout."""
-    monkeypatch.chdir(tmp_path)
-
-
-TINY = ["--seconds", "0.02", "--warmup", "0", "--retries", "0"]
-
-
-def _run(rows: Path, *more: str) -> int:
-    return main(["ablate", "--rows", str(rows), *TINY, *more])
-
-
-def test_the_list_shows_sides_and_workloads(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(rows, "--list") == 0
-    text = capsys.readouterr().out
-    for part in ("3  First idea", "guess: speed ++", "default against bin_max=4", "should not: larson x1, xmalloc x2"):
-        assert part in text
-    assert not Path("results").exists()
-
-
-def test_two_passes_of_real_cells(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(rows, "--repeat", "2", "--details", "--markdown", "t.md") == 0
-    text = capsys.readouterr().out
-    announced = "2 switches of 2 ideas, 5 groups of cells, 12 cells a round, 2 rounds, 2 passes: about"
-    assert text.index(announced) < text.index("[1/24]")
-    assert "too few rounds [" in text and "failed" not in text
-    first, second = load(Path("results/ablation.json")), load(Path("results/ablation-again.json"))
-    assert len(first.cells) == len(second.cells) == 24
-    assert {c["status"] for c in first.cells} == {"ok"}
-    assert second.header["settings"]["seed"] == first.header["settings"]["seed"] + 1
-    assert Path("plots/ablation.png").exists() and "| second |" in Path("t.md").read_text()
-
-    assert _run(rows, "--show", "results/ablation.json", "first") == 0
-    text = capsys.readouterr().out
-    assert "First idea" in text and "Second idea" not in text and "cells, about" not in text
-
-    assert _run(rows, "--repeat", "2", "--confirm", "results/ablation.json", "--json", "new.json") == 0
-    assert "2 rounds, 1 pass: about" in capsys.readouterr().out
-    assert not Path("new-again.json").exists()
-
-
-def test_an_interrupted_run_goes_on_in_either_pass(
-    rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Stopped in the first pass and in the second, it runs every cell once."""
-    from bench_harness.measuring import run as run_module
-
-    real = run_module.run_plan
-    ran: list[tuple[int, Any]] = []
-    left = [0]
-
-    def execute(cell: Any, plan: Plan, machine: str) -> dict[str, Any]:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        ran.append((plan.seed, cell.key))
-        label, threads, name, number = cell.key
-        return make_cell(name, number, 100.0, label=label, threads=threads, machine=machine)
-
-    def run_plan(plan: Plan, target: Path, argv: Any, progress: Any, resume: bool) -> Results:
-        return real(plan, target, argv, progress, resume, execute=execute)
-
-    monkeypatch.setattr("bench_harness.commands.measure.run_plan", run_plan)
-    left[0] = 10
-    assert _run(rows, "--repeat", "3") == 130
-    assert "--resume" in capsys.readouterr().out and not Path("results/ablation.json").exists()
-    left[0] = 36  # the other 26 of the first pass, 10 of the second
-    assert _run(rows, "--repeat", "3", "--resume") == 130
-    assert load(Path("results/ablation.json")).header["settings"]["seed"] == 4141
-    assert _run(rows, "--show", "results/ablation.json") == 0  # with what the second pass has so far
-    assert "Second idea" in capsys.readouterr().out
-    assert Journal(Path("results/ablation-again.json")).read() is not None
-    left[0] = 26
-    assert _run(rows, "--repeat", "3", "--resume") == 0
-    assert left[0] == 0 and len(ran) == len(set(ran)) == 72
-    assert len(load(Path("results/ablation-again.json")).cells) == 36
-
-
-def test_an_older_repeat_is_not_taken_for_this_run(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(rows, "first", "--repeat", "1") == 0
-    old = Path("results/ablation-again.json").read_text()
-    assert _run(rows, "first", "--repeat", "1") == 0
-    assert Path("results/ablation-again.json").read_text() != old
-
-
-def test_a_repeat_of_other_binaries_confirms_nothing(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(rows, "first", "--repeat", "1") == 0
-    other = load(Path("results/ablation.json"))
-    other.header["allocators"]["rtmalloc"]["sha256"] = "0" * 64
-    save(other, Path("other.json"))
-    assert _run(rows, "first", "--repeat", "1", "--confirm", "other.json") == 1
-    assert "--confirm other.json: rtmalloc is another binary there" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["ablate", "99"], 2, "ablate 99: no such idea; numbers are "),
-        (["ablate", "--rows", "none.toml"], 1, "none.toml: No such file"),
-        (["ablate", "--show", "none.json"], 1, "none.json: No such file"),
-        (["ablate", "--confirm", "none.json", "purge"], 1, "none.json: No such file"),
-        (["ablate", "--repeat", "0"], 2, "must be a whole number from 1"),
-    ],
-)
-def test_a_bad_argument_is_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, message: str
-) -> None:
-    try:
-        found = main(arguments)
-    except SystemExit as stop:
-        found = int(str(stop.code))
-    captured = capsys.readouterr()
-    assert found == status
-    assert message in captured.err and len(captured.err.splitlines()) == 1
-
-
-def test_results_without_a_switch_are_not_shown_as_if_they_had_it(
-    rows: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _run(rows, "first", "--repeat", "1") == 0
-    assert _run(rows, "--show", "results/ablation.json") == 2
-    assert "no cells of the switches second; name those that are to be shown" in capsys.readouterr().err
-
-
-def test_the_repeat_lies_beside_its_run() -> None:
-    assert ablate_command.again(Path("a/b.json")) == Path("a/b-again.json")

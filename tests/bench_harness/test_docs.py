@@ -12,9 +12,10 @@ from bench_harness.native.build import WORKLOADS
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "harness.md").read_text()
 
 
-def test_the_example_workload_is_the_real_file() -> None:
-    (block,) = re.findall(r"```cython\n(.*?)```", TEXT, re.S)
-    assert block == (WORKLOADS / "churn.pyx").read_text()
+def test_the_example_workload_is_shown() -> None:
+    # It is linked, not copied; a workload is one file of at most 60 lines.
+    assert "(../bench_harness/workloads/churn.pyx)" in TEXT
+    assert len((WORKLOADS / "churn.pyx").read_text().splitlines()) <= 60
 
 
 def test_every_workload_is_described(workloads: dict[str, Workload]) -> None:

@@ -34,9 +34,12 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
+    "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
     "idle": ("idle.c",),
     "limit": ("limit.c",),
+    "raw_fork": ("raw_fork.c",),
+    "early": ("early.c",),
 }
 
 # Not -Werror: the next compiler's new warning is no failure of the allocator.

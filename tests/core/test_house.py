@@ -23,7 +23,7 @@ OTHER_NAMES = {
     "base/options": ("path",),
     "base/size_class": ("class",),
     "calls/malloc_slow": ("front",),
-    "calls/hooks": ("raw", "mem", "obj"),
+    "calls/hooks": ("raw", "mem", "obj", "pass"),
     "giveback/page_return": ("geometry", "object", "objects", "unit"),
     "heaps/instance": ("allocator",),
     "heaps/thread": ("heap",),

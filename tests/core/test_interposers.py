@@ -42,14 +42,16 @@ FOREIGN = {
         "the background thread, from a heartbeat",
     ),
     # When the library is loaded, or a caller asks for it.
+    "sigaction": "the signal that asks for a heap profile, where options name one",
     "dlopen": "C++'s new at the end of memory: is there a libstdc++?",
     "fprintf": "malloc_info writes to the caller's stream",
     "dlsym": "CPython's hooks, and setuid and its kin",
     "dladdr": "the library's own path, for LD_PRELOAD",
-    "execve": "RTMALLOC=0: the program starts anew without us",
 }
 # Weak: they need not be there.
 WEAK = {"__libc_single_threaded", "_IO_list_lock", "_IO_list_unlock", "_IO_list_resetlock"}  # fork
+WEAK |= {f"__{letter}san_init" for letter in ("a", "hwa", "l", "m", "t")}  # is a sanitizer in the process?
+WEAK |= {"__libc_stack_end"}  # the environment, before the C library knows it
 WEAK |= {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__"}
 
 
@@ -77,6 +79,9 @@ ORDERS = pytest.mark.parametrize("first", [True, False], ids=["before", "behind"
 BACKGROUND = "background_thread=1,dirty_decay_ms=10,epoch_ms=5"
 
 
+@pytest.mark.neighbour(
+    "libraries under names of the C library", "one that allocates in every call, before or behind the library"
+)
 @ORDERS
 @pytest.mark.parametrize(
     "mode", [("churn", "4", "20000"), ("grow", "2", "5"), ("short", "4", "2000"), ("fork", "2", "10")], ids="-".join
@@ -107,6 +112,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.neighbour("libfaketime, uid_wrapper, socket_wrapper", "preloaded before or behind the library")
 @ORDERS
 @pytest.mark.parametrize("options", ["", BACKGROUND], ids=["plain", "background"])
 @pytest.mark.parametrize("name", WRAPPERS)

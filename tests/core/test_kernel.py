@@ -43,6 +43,7 @@ def test_nothing_is_reserved() -> None:
         assert sizes[1][name] <= sizes[0][name] + EMPTY_MOST * 1024, (name, sizes[0][name], sizes[1][name])
 
 
+@pytest.mark.neighbour("resource limits", "a process limits its own address space or data")
 @pytest.mark.parametrize("resource", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_a_limit_that_comes_late_limits(resource: str) -> None:
     kernel("late", resource)
@@ -61,10 +62,12 @@ def test_writable_address_space_comes_back(how: str, options: str) -> None:
     kernel("burst", how, options=options)
 
 
+@pytest.mark.neighbour("mlockall", "all memory locked under a finite limit")
 def test_mlockall_under_a_limit() -> None:
     kernel("lock")
 
 
+@pytest.mark.neighbour("gcore", "a core of a running process")
 @pytest.mark.skipif(shutil.which("gcore") is None, reason="gdb is not installed")
 def test_gcore_writes_what_is_in_use(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], env={**os.environ, **preloaded()}) as sleeper:
@@ -76,6 +79,7 @@ def test_gcore_writes_what_is_in_use(tmp_path: Path) -> None:
     assert core.stat().st_size < 32 * MIB
 
 
+@pytest.mark.neighbour("qemu-user", "an empty program under the emulator")
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="qemu-user is not installed")
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the emulator is for x86-64 programs")
 def test_small_under_an_emulator() -> None:
@@ -92,11 +96,13 @@ def test_small_under_an_emulator() -> None:
 # ---- what is forbidden
 
 
+@pytest.mark.neighbour("seccomp", "mprotect, madvise and mincore refused")
 @pytest.mark.parametrize("calls", [(), ("madvise",), ("madvise", "mincore"), ("madvise", "mprotect")], ids="-".join)
 def test_system_calls_are_refused(calls: tuple[str, ...]) -> None:
     kernel("filter", "refuse", *calls)
 
 
+@pytest.mark.neighbour("seccomp", "killed at every call that other allocators do not make")
 def test_no_other_call_than_other_allocators_make() -> None:
     # Whoever opens memory by mprotect is killed.
     kernel("filter", "kill", "madvise", "mincore")
@@ -105,9 +111,10 @@ def test_no_other_call_than_other_allocators_make() -> None:
 # ---- what outlives a block
 
 
+@pytest.mark.neighbour("madvise, mprotect, mlock, mbind", "what the kernel was told of a block that was freed")
 @pytest.mark.parametrize("when", ["at once", "trim"])
 @pytest.mark.parametrize("kib", [16, 200, 3000, 40_000])
-@pytest.mark.parametrize("what", ["fork", "dump", "huge", "wipe", "lock", "lock2", "protect"])
+@pytest.mark.parametrize("what", ["fork", "dump", "huge", "wipe", "lock", "lock2", "protect", "node"])
 def test_marks_end_with_their_block(what: str, kib: int, when: str) -> None:
     kernel("mark", what, str(kib), when, options="bin_max=0,transfer_kib=0,remote_kib=0" if kib < 32 else "")
 
@@ -118,3 +125,8 @@ def test_marks_end_with_their_block(what: str, kib: int, when: str) -> None:
 @pytest.mark.parametrize("mib", [1, 3, 100, 1024])
 def test_calloc_leaves_what_is_not_resident(mib: int) -> None:
     kernel("zero", str(mib))
+
+
+@pytest.mark.parametrize("mib", [40, 100, 1024])
+def test_realloc_leaves_what_is_not_resident(mib: int) -> None:
+    kernel("grown", str(mib))

@@ -32,6 +32,7 @@ def symbols(library: Path) -> set[str]:
     return {name.split("@")[0] for name in re.findall(r" [TWiV] (\S+)", done.stdout)}
 
 
+@pytest.mark.neighbour("jemalloc, tcmalloc, mimalloc", "their names, for programs that are linked with them")
 @pytest.mark.parametrize("peer", PEERS)
 def test_families_of_a_peer_are_taken_whole(peer: str) -> None:
     found = [folder / peer for folder in FOLDERS if (folder / peer).exists()]

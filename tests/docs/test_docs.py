@@ -16,12 +16,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "rtmalloc" / "core"
 LAYERS = ("base", "pages", "spans", "profile", "heaps", "giveback", "calls", "alternatives")
 MADE = {"ablation.md", "measurements.md", "measurements-python.md"}
-"""Pages of measurements: they tell of the allocator that was measured, with the names of that day."""
+"""Pages that commands of the laboratory write."""
 
 MEAN, LONGEST, LINE = 15, 25, 100
 """Words of a sentence, on average over a page and at most; characters of a line of prose."""
-ALL_WORDS = 25_000
+ALL_WORDS = 21_000
+"""Of README.md and docs/, with the pages that the laboratory writes, without tables that are made of files."""
+OVERVIEW_WORDS = 600
 FOLDER_LINES = 12
+GLOSSARY = {
+    "bin", "span", "slice", "segment", "slot", "shelf", "beat", "tick", "epoch", "pass", "purge", "return",
+}  # fmt: skip
 
 GONE = ("mailbox", "owned span", "central store", "refill_percent", "shard-off", "central_", "budget.pxd", "entry.pxd")
 """What the allocator had once."""
@@ -40,7 +45,7 @@ _SOURCE = re.compile(r"\w\.(pxd|pyx|h)$")
 
 def pages() -> list[Path]:
     """All pages that people write, but for the results of measurements."""
-    found = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "rtmalloc").rglob("README.md")]
+    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "rtmalloc").rglob("README.md")]
     return sorted(page for page in found if page.name not in MADE)
 
 
@@ -84,8 +89,8 @@ def test_nothing_is_told_of_what_is_gone(page: Path) -> None:
 
 
 def test_all_of_it_can_be_read() -> None:
-    # Made tables of files do not count.
-    count = sum(words(re.sub(r"<!-- made: .*?<!-- end -->", "", text_of(page), flags=re.DOTALL)) for page in pages())
+    told = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    count = sum(words(re.sub(r"<!-- made: .*?<!-- end -->", "", text_of(page), flags=re.DOTALL)) for page in told)
     assert 10_000 < count <= ALL_WORDS, count
 
 
@@ -138,5 +143,40 @@ def test_a_folder_says_what_it_calls(folder: str) -> None:
         assert file in file_names() or MADE_LATER.search(file), file
 
 
-def test_the_architecture_is_short() -> None:
-    assert len(text_of(ROOT / "docs" / "architecture.md").split()) <= 2000
+def test_every_layer_has_a_page() -> None:
+    pages_of_layers = {page.stem for page in (ROOT / "docs" / "design").glob("*.md")} - {"index"}
+    assert pages_of_layers == set(LAYERS) - {"alternatives"}
+    for layer in pages_of_layers:
+        assert f"core/{layer}/README.md" in text_of(ROOT / "docs" / "design" / f"{layer}.md")
+
+
+# ---- the overview
+
+OVERVIEW = ROOT / "docs" / "overview.md"
+
+
+def test_the_overview_is_read_in_five_minutes() -> None:
+    text = text_of(OVERVIEW)
+    assert len(text.split()) <= OVERVIEW_WORDS
+    assert len(re.findall(r"!\[[^\]]+\]\(assets/\w+\.svg\)", text)) == 3
+    rows = re.findall(r"^\| ([\w, ]+) \|", text.partition("## Words")[2].partition("## ")[0], re.MULTILINE)
+    assert {word for row in rows for word in row.split(", ")} >= GLOSSARY
+
+
+def questions() -> list[tuple[str, str]]:
+    """The newcomer's questions, each with its place."""
+    table = text_of(OVERVIEW).partition("## Where is ...?")[2]
+    return re.findall(r"^\| ([^|]+\?) \| ([^|]+) \|$", table, re.MULTILINE)
+
+
+def test_ten_questions_have_a_place() -> None:
+    assert len(questions()) == 10
+
+
+@pytest.mark.parametrize(("question", "place"), questions())
+def test_the_place_of_a_question_has_what_it_names(question: str, place: str) -> None:
+    target, _, anchor = re.findall(r"\]\(([^)]+)\)", place)[0].partition("#")
+    text = text_of((OVERVIEW.parent / target).resolve())
+    for function in re.findall(r"`(\w+)`", place):
+        assert re.search(rf"^(cdef |typedef |\}} ).*\b{function}\b", text, re.MULTILINE), function
+    assert not anchor or anchor in anchors(text)

@@ -28,6 +28,9 @@ static inline void a_free_sized(void *p, size_t n) { rtx_free_sized(p, n); }
 static inline void a_free_aligned_sized(void *p, size_t a, size_t n) { rtx_free_aligned_sized(p, a, n); }
 #else
 #define A(name) name
+#ifndef __GLIBC__
+extern void *pvalloc(size_t); /* musl has none, the library has */
+#endif
 extern void *a_symbol(const char *name); /* support.c: the call of that name; ends the program when there is none */
 static inline void a_cfree(void *p) { ((void (*)(void *))a_symbol("cfree"))(p); }
 static inline void a_free_sized(void *p, size_t n) { ((void (*)(void *, size_t))a_symbol("free_sized"))(p, n); }

@@ -4,7 +4,8 @@
  *     lock                mlockall with a finite RLIMIT_MEMLOCK, of a user who is not root
  *     filter HOW CALL...  a filter of system calls that forbids all but the most needed and CALL... (EPERM, or `kill`)
  *     mark WHAT KIB WHEN  a block that the program told the kernel something about is freed, and others live there
- *     zero MIB            calloc of a large block that was freed hardly touched */
+ *     zero MIB            calloc of a large block that was freed hardly touched
+ *     grown MIB           realloc of a large block, of which hardly anything is resident, to double its size */
 #include "support.h"
 #include <errno.h>
 #include <linux/filter.h>
@@ -122,6 +123,9 @@ static void mode_filter(const char *how, char **calls) {
     }
 }
 
+/* libnuma's name; here it is there only if the allocator has it. */
+extern long mbind(void *, unsigned long, int, const unsigned long *, unsigned long, unsigned) __attribute__((weak));
+
 static int mark(const char *what, char *p, size_t n) {
     if (strcmp(what, "fork") == 0) return madvise(p, n, MADV_DONTFORK);
     if (strcmp(what, "dump") == 0) return madvise(p, n, MADV_DONTDUMP);
@@ -129,6 +133,11 @@ static int mark(const char *what, char *p, size_t n) {
     if (strcmp(what, "wipe") == 0) return madvise(p, n, MADV_WIPEONFORK);
     if (strcmp(what, "lock") == 0) return mlock(p, n);
     if (strcmp(what, "lock2") == 0) return mlock2(p, n, 0);
+    if (strcmp(what, "node") == 0) {
+        unsigned long nodes = 1;
+        CHECK(mbind != NULL, "nobody has mbind");
+        return (int)mbind(p, n, 2 /* MPOL_BIND */, &nodes, 8 * sizeof nodes, 0);
+    }
     return mprotect(p, n, PROT_READ);
 }
 
@@ -144,6 +153,9 @@ static int marked_mappings(void) {
                      (strstr(line, " dd") && strstr(line, " wr") && !strstr(line, " io")) ||
                      (strstr(line, " nr") && !strstr(line, " wr"));
     fclose(file);
+    file = fopen("/proc/self/numa_maps", "r");
+    while (file && fgets(line, sizeof line, file)) count += strstr(line, " bind:") != NULL;
+    if (file) fclose(file);
     return count;
 }
 
@@ -195,6 +207,23 @@ static void mode_zero(size_t bytes) {
     }
 }
 
+static void mode_grown(size_t bytes) {
+    long before = status_mib("VmHWM");
+    int round;
+    for (round = 0; round < 5; round++) {
+        char *p = A(calloc)(1, bytes), *q = NULL, *wall = NULL;
+        CHECK(p != NULL, "calloc");
+        p[bytes / 3] = 7;
+        if (round % 2) CHECK((wall = A(malloc)(bytes)) != NULL, "what may stand behind it");
+        CHECK((q = A(realloc)(p, 2 * bytes)) != NULL, "realloc");
+        CHECK(q[bytes / 3] == 7 && q[bytes / 3 + 5000] == 0 && q[bytes - 1] == 0, "not the content in round %d", round);
+        q[2 * bytes - 1] = 1;
+        A(free)(q);
+        A(free)(wall);
+    }
+    CHECK(status_mib("VmHWM") < before + 20, "%ld MiB, before %ld", status_mib("VmHWM"), before);
+}
+
 int main(int count, char **words) {
     const char *mode = count > 1 ? words[1] : "";
     driver_open();
@@ -204,6 +233,7 @@ int main(int count, char **words) {
     else if (strcmp(mode, "filter") == 0 && count > 2) mode_filter(words[2], words + 3);
     else if (strcmp(mode, "mark") == 0 && count == 5) mode_mark(words[2], (size_t)atoi(words[3]) * 1024, words[4]);
     else if (strcmp(mode, "zero") == 0 && count == 3) mode_zero((size_t)atoi(words[2]) * MIB);
+    else if (strcmp(mode, "grown") == 0 && count == 3) mode_grown((size_t)atoi(words[2]) * MIB);
     else CHECK(0, "usage: see the head of kernel.c");
     if (write(1, "fine\n", 5) != 5) return 1;
     _exit(0);

@@ -1,5 +1,6 @@
 /* Threads that come and go: orphaned objects, first and last calls, short threads, many threads. */
 #include "modes.h"
+#include <limits.h>
 #include <string.h>
 
 /* ---- orphans: each generation of threads leaves all its objects behind; the next frees and resizes them */
@@ -211,7 +212,8 @@ void mode_idle(const Run *run) {
     int i;
     CHECK(run->threads <= 20000, "%d threads", run->threads);
     pthread_attr_init(&attributes);
-    CHECK(pthread_attr_setstacksize(&attributes, 65536) == 0, "stack");
+    /* On aarch64 the least stack is larger than 64 KiB. */
+    CHECK(pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN > 65536 ? PTHREAD_STACK_MIN : 65536) == 0, "stack");
     CHECK(pthread_barrier_init(&idle_barrier, NULL, (unsigned)run->threads + 1) == 0, "barrier");
     for (i = 0; i < run->threads; i++) {
         int r = pthread_create(&ids[i], &attributes, idle_thread, (void *)(uintptr_t)(run->seed + (uint64_t)i));

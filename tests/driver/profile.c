@@ -148,7 +148,8 @@ static void *children(void *arg) {
         for (long i = 0; i < s->operations; i++) get(s, &s->block[0], 5), drop(s, &s->block[0]);
         return NULL; /* and prints what it did, as its parent does */
     }
-    for (long i = 0; i < s->operations; i++) get(s, &s->block[0], 4), free(s->block[0].p);
+    Block other;
+    for (long i = 0; i < s->operations; i++) get(s, &other, 4), free(other.p);
     for (int i = 0; i < LIVE; i++) drop(s, &s->block[i]);
     int status;
     if (waitpid(pid, &status, 0) != pid || status) abort();

@@ -92,6 +92,11 @@ def lock_take(shelf: int) -> Access:
     return Access(Do.LOCK_TAKE, "lock: taken", shelf)
 
 
+def lock_sleep(shelf: int) -> Access:
+    """As lock_take, from where it begins to sleep."""
+    return lock_take(shelf)
+
+
 def lock_drop(shelf: int) -> Access:
     return Access(Do.LOCK_DROP, "lock: dropped", shelf)
 

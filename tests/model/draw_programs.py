@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .accesses import claim_bits, form_word, hand_out, load, lock_take, lock_try, lowest, peek, poke, run_take, store
+from .accesses import (
+    claim_bits,
+    form_word,
+    hand_out,
+    load,
+    lock_sleep,
+    lock_take,
+    lock_try,
+    lowest,
+    peek,
+    poke,
+    run_take,
+    store,
+)
 from .home_programs import Program
 from .layout import SHAPES, State, shelf_of
 from .shelf_programs import ShelfPrograms
@@ -90,13 +103,25 @@ class DrawPrograms(ShelfPrograms):
         return (yield from self.enter_other(slot, size_class))
 
     def enter_other(self, slot: int, size_class: int) -> Program:
-        """slot_enter_other: any other's, else wait. (The code begins with the slot of this CPU.)"""
+        """slot_enter_other: any other's, else sleep.
+
+        (The code tries all again and again, and sleeps between. That is as if its tries had come later.)
+        """
+        found = yield from self.try_others(slot, size_class)
+        if found >= 0:
+            return found
+        yield lock_sleep(shelf_of(slot, size_class))
+        return slot
+
+    def try_others(self, slot: int, size_class: int) -> Program:
+        """slot_try_others: any other's lock, then its own; -1: none. (The code begins with the slot of this CPU.)"""
         for i in range(1, self.scenario.slots):
             other = (slot + i) % self.scenario.slots
             if (yield lock_try(shelf_of(other, size_class))):
                 return other
-        yield lock_take(shelf_of(slot, size_class))
-        return slot
+        if (yield lock_try(shelf_of(slot, size_class))):
+            return slot
+        return -1
 
     def steal(self, slot: int, size_class: int) -> Program:
         """slot_steal: the lowest span with free objects of another slot, HELD, and ours by its tag; -1: none."""

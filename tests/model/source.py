@@ -22,7 +22,7 @@ CORE = Path(__file__).parents[2] / "rtmalloc" / "core"
 SPANS = ("spans/span", "spans/shelf", "spans/slot", "spans/formation", "spans/object")
 FILES = (*SPANS, "giveback/page_return", "pages/tag", "pages/arena")
 FUNCTION = r"^cdef inline [^\n]*?(\w+)\((?:[^)]|\n)*?\) noexcept nogil:\n((?:[ \t].*\n|\n)*)"
-LOCKS = ("lock_try", "lock_take", "lock_drop")
+LOCKS = ("lock_try", "lock_take", "lock_sleep", "lock_drop")
 WORDS = (
     (r"bits\b", Word.BITS),
     (r"s\.state\b", Word.STATE),

@@ -76,6 +76,29 @@ def test_it_is_not_in_a_forked_child_and_comes_back_in_both() -> None:
     assert answer(run_code(code, "launcher", env=ON)) == [0, True]
 
 
+def test_a_fork_finds_no_thread_of_ours_on_a_busy_machine() -> None:
+    # CPython counts threads behind the fork's handlers, from 3.12 on, and warns of others than the main one.
+    code = START + (
+        "def handler(): [bytes(n) for n in range(300)]\n"
+        "os.register_at_fork(after_in_parent=handler)\n"
+        "busy = []\n"
+        "for _ in range(2 * os.cpu_count()):\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        while os.getppid() != 1: pass\n"
+        "        os._exit(0)\n"
+        "    busy.append(pid)\n"
+        "seen = []\n"
+        "for _ in range(60):\n"
+        "    stir()\n"
+        "    if (pid := os.fork()) == 0: os._exit(0)\n"
+        "    seen.append(int(open('/proc/self/stat').read().rsplit(')', 1)[1].split()[17]))\n"
+        "    os.waitpid(pid, 0)\n"
+        "for pid in busy: os.kill(pid, 9); os.waitpid(pid, 0)\n"
+        "print(json.dumps(sorted(set(seen))))"
+    )
+    assert answer(run_code(code, "launcher", flags=["-W", "error"], env=ON)) == [1]
+
+
 def test_many_forks_from_a_busy_process() -> None:
     # Threads of the program tick, and start the background thread, while another one forks.
     code = START + (

@@ -109,6 +109,13 @@ def test_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interpreter.check_debug_hooks().text == "/x/_memray.so has hooked Python's allocators"
 
 
+def test_memray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "find_spec", lambda name: None)
+    assert interpreter.check_memray().level == OK
+    monkeypatch.setattr(interpreter, "find_spec", lambda name: object())
+    assert interpreter.check_memray().level == NOTE
+
+
 def test_tracemalloc(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interpreter.check_tracemalloc().level == OK
     monkeypatch.setattr(interpreter, "tracemalloc_is_tracing", lambda: True)

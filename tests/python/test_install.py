@@ -301,5 +301,5 @@ def test_start_is_quick() -> None:
         "import rtmalloc; rtmalloc.install()\n"
         "print((time.perf_counter() - start) * 1000)"
     )
-    # 5 ms is the aim, measured on a quiet machine (docs/measurements-python.md); here it is a guard against imports.
+    # 5 ms is the aim, measured on a quiet machine; here it is a guard against imports.
     assert min(float(succeed(run_code(code, flags=["-S"]))) for _ in range(5)) < 25

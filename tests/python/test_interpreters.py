@@ -15,7 +15,7 @@ from tests.python.interpreters import interpreters
 from tests.python.programs import ALL, SOURCE, answer, run
 from tests.python.test_install import WORK
 
-VERSIONS = [f"3.{n}" for n in range(10, 15)]
+VERSIONS = [f"3.{n}" for n in range(10, 16)]
 OWN = f"3.{sys.version_info.minor}"
 ROUTES = ["install", "launcher"]
 

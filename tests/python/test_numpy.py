@@ -51,6 +51,26 @@ print(json.dumps(seen))
     assert answer(run_code(code, route)) == expected
 
 
+@pytest.mark.parametrize("route", ["install", "launcher"])
+def test_zeros_leave_what_is_not_touched(route: str) -> None:
+    code = (
+        OURS
+        + """
+import resource, rtmalloc.numpy as handling
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before, seen = peak(), []
+with handling.handler():
+    for turn in range(4):
+        a = numpy.zeros(256 << 20, dtype=numpy.uint8)
+        seen += [ours(a), int(a[100 << 20]), int(a[-1])]
+        a[100 << 20] = 1
+        del a
+print(json.dumps([*seen, peak() - before < 32]))
+"""
+    )
+    assert answer(run_code(code, route)) == [True, 0, 0] * 4 + [True]
+
+
 def test_handler_is_put_back_after_an_error() -> None:
     code = (
         OURS

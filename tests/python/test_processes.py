@@ -222,6 +222,16 @@ def test_embedded_under_the_preload_library(embedder: Path, times: int) -> None:
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="this interpreter has no shared library")
+def test_second_import_says_why(embedder: Path) -> None:
+    code = (
+        "try: import rtmalloc\n"
+        "except ImportError as error: assert 'before the first Py_Finalize' in str(error), error; print('told')"
+    )
+    env = {"LD_PRELOAD": str(LIBRARY), "PYTHONHOME": sys.base_prefix}
+    assert succeed(run([embedder, code, "2"], env)) == "told\ndone\n"
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="this interpreter has no shared library")
 def test_embedded_with_install(embedder: Path) -> None:
     env = {"PYTHONHOME": sys.base_prefix}
     assert succeed(run([embedder, "import rtmalloc; rtmalloc.install()\n" + WORK, "1"], env)) == "done\n"

@@ -1,7 +1,13 @@
 /* A trace as a cell replays it; docs/traces.md describes it, and FILE.trace.zst is this under zstd.
  *
  * A TraceHeader; then segments, each the operations of one thread in one slice; then the segments' index, a line for
- * each thread, and a text in JSON. All numbers are little-endian. Operations are a byte and LEB128 numbers. */
+ * each thread, and a text in JSON. All numbers are little-endian. An operation is a
+ * byte (OP_*) and LEB128 numbers, seven bits a byte, the lowest first:
+ *   malloc, calloc   slot, bytes, [pages]
+ *   aligned          slot, bytes, logarithm of the alignment, [pages]
+ *   free             slot
+ *   realloc          old slot, new slot, bytes, old bytes, [pages]
+ *   time             us since the last time or the segment's begin */
 #ifndef BENCH_HARNESS_TRACE_H
 #define BENCH_HARNESS_TRACE_H
 #include <stdint.h>

@@ -37,10 +37,27 @@ cdef enum:
     LOCK_SPINS = 200     # about 2 us with the CPU's spin hint: longer than any holder that is running needs
 
 
+cdef inline bint lock_is_forks() noexcept nogil:
+    # This thread forks and so owns every lock: it has this one, to be dropped as any other.
+    return rt_fork_is_mine() and rt_fork_enter()
+
+
+cdef inline bint lock_sleep(Lock* lock) noexcept nogil:
+    # Sleep until the lock is dropped, but not for long; True when the caller has it now. Whoever slept takes the lock as
+    # AWAITED: it cannot know whether others still sleep.
+    if rt_exchange_u32(&lock.word, LOCK_AWAITED) == LOCK_FREE:
+        return True
+    rt_add_u64(&rt_lock_sleeps, 1)
+    rt_os_futex_wait_ms(&lock.word, LOCK_AWAITED, LOCK_SLEEP_MS)
+    if rt_fork_is_anyones():
+        rt_fork_give_up()
+    return rt_exchange_u32(&lock.word, LOCK_AWAITED) == LOCK_FREE
+
+
 cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
     cdef uint32_t seen
     cdef int i
-    if rt_fork_is_mine() and rt_fork_enter():
+    if lock_is_forks():
         return
     for i in range(LOCK_SPINS):
         if rt_load_relaxed_u32(&lock.word) == LOCK_FREE:
@@ -48,12 +65,8 @@ cdef inline slow_void lock_wait(Lock* lock) noexcept nogil:
             if rt_swap_if_u32(&lock.word, &seen, LOCK_HELD):
                 return
         rt_cpu_relax()
-    # Whoever slept once takes the lock as AWAITED: it cannot know whether others still sleep.
-    while rt_exchange_u32(&lock.word, LOCK_AWAITED) != LOCK_FREE:
-        rt_add_u64(&rt_lock_sleeps, 1)
-        rt_os_futex_wait_ms(&lock.word, LOCK_AWAITED, LOCK_SLEEP_MS)
-        if rt_fork_is_anyones():
-            rt_fork_give_up()
+    while not lock_sleep(lock):
+        pass
 
 
 cdef inline void lock_take(Lock* lock) noexcept nogil:

@@ -14,6 +14,9 @@ static inline int rt_os_mlock2(const void *p, size_t bytes, unsigned flags) {
     /* As glibc: without flags it is mlock, on kernels before 4.4 too. */
     return flags ? rt_system_answer(rt_system(SYS_mlock2, p, bytes, flags)) : rt_os_mlock(p, bytes);
 }
+static inline long rt_os_mbind(void *p, unsigned long bytes, int how, const unsigned long *nodes, unsigned long most, unsigned flags) {
+    return rt_system_answer(rt_system(SYS_mbind, p, bytes, how, nodes, most, flags));
+}
 
 /* The end of the addresses that this process may use: the power of two above the main thread's stack. Kernels, emulators
  * and valgrind differ in it. */

@@ -4,13 +4,20 @@
 #include <stdint.h>
 #include <string.h>
 extern char **environ;
-/* The environment as it is now: NULL while the process is still being set up (malloc may be called before main). */
-static inline int rt_environment_is_ready(void) { return environ != NULL; }
+extern void *__libc_stack_end __attribute__((weak));
+/* The environment as it is now. Malloc may be called before the C library knows it: then it is where the kernel has put it,
+ * behind the arguments, which glibc's loader tells. NULL where that is not known. */
+static inline char **rt_environment(void) {
+    long *arguments = &__libc_stack_end ? (long *)__libc_stack_end : NULL;
+    if (environ || !arguments) return environ;
+    return (char **)(arguments + arguments[0] + 2);
+}
+static inline int rt_environment_is_ready(void) { return rt_environment() != NULL; }
 
 /* The value of a variable, or NULL. (bash has a getenv of its own, which allocates.) */
 static inline char *rt_environment_get(const char *name) {
     size_t length = strlen(name);
-    for (char **entry = environ; entry && *entry; entry++)
+    for (char **entry = rt_environment(); entry && *entry; entry++)
         if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
     return NULL;
 }

@@ -22,6 +22,7 @@ cdef extern from "base/platform.h" nogil:
     int rt_os_mprotect(void* p, size_t bytes, int access) noexcept
     int rt_os_mlock(const void* p, size_t bytes) noexcept
     int rt_os_mlock2(const void* p, size_t bytes, unsigned int flags) noexcept
+    long rt_os_mbind(void* p, unsigned long bytes, int how, const unsigned long* nodes, unsigned long most, unsigned int flags) noexcept
     int rt_os_discard_lazily(void* p, size_t bytes) noexcept
     void rt_os_huge_pages(void* p, size_t bytes, bint wanted) noexcept
     void rt_os_split_huge(void* p) noexcept

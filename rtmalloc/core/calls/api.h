@@ -39,6 +39,9 @@ typedef struct {
     uint32_t (*pressure_watched)(void);            /* bits of the sources that the background thread watches now */
     uint32_t (*heaps)(void *of, void *counters, uint32_t most); /* arrays of rt_heap_stats and rt_heap_counters; how many heaps there are */
     int (*caches)(void);                           /* CACHES_* (percpu.pxd): whose the caches are */
+    int (*heap_dump)(int file);                    /* write the heap profile to a file; 0, -1 when that fails, 1 when there is none */
+    void (*heap_finish)(void);                     /* write it where RTMALLOC_HEAP_PROFILE says: now, and not at exit again */
+    void (*python_walk)(const void *walk);         /* struct rt_python_walk (profile/python_walk.h) of this interpreter */
 } rt_api;
 
 typedef const rt_api *(*rt_api_getter)(void);

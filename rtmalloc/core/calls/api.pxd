@@ -4,15 +4,17 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from rtmalloc.core.alternatives.percpu cimport percpu_mode
 from rtmalloc.core.base._numbers cimport ClassStats, HeapCounters, HeapStats, Stats
 from rtmalloc.core.base._options cimport (
-    RT_OPTION_COUNT, RT_OPTION_background_thread, RT_OPTION_memory_limit, RT_OPTION_profile, RT_OPTION_profile_every,
+    RT_OPTION_COUNT, RT_OPTION_background_thread, RT_OPTION_heap_profile, RT_OPTION_heap_profile_interval,
+    RT_OPTION_memory_limit, RT_OPTION_profile, RT_OPTION_profile_every,
 )
-from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64
+from rtmalloc.core.base.atomics cimport rt_load_relaxed_u32, rt_store_relaxed_u64, rt_store_release_pointer
 from rtmalloc.core.base.options cimport OPTION_OUT_OF_RANGE, OPTION_UNKNOWN, option_set
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.base.table_file cimport rt_table_name
 from rtmalloc.core.calls.block cimport block_is_ours
 from rtmalloc.core.calls.calloc cimport rt_calloc
 from rtmalloc.core.calls.front cimport rt_free, rt_malloc
+from rtmalloc.core.calls.heap_dump cimport heap_dump, heap_dump_done, heap_dump_to
 from rtmalloc.core.calls.hooks cimport hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.calls.realloc cimport realloc_nonzero
 from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
@@ -22,6 +24,9 @@ from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.heaps.sample cimport sample_renew
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_or_null
+from rtmalloc.core.profile.heap_profile cimport (
+    heap_profile_is_on, heap_profile_start, rt_python_walker, rt_unwind_open,
+)
 from rtmalloc.core.profile.profile cimport profile_now, profile_read, profile_read_large, profile_start, profile_stop
 from rtmalloc.core.types cimport PROFILE_LARGE, PROFILE_SMALL, Allocator, Options, ProfileBucket, rt_pressure_source
 
@@ -57,6 +62,9 @@ cdef extern from "calls/api.h" nogil:
         uint32_t (*pressure_watched)() noexcept nogil
         uint32_t (*heaps)(void*, void*, uint32_t) noexcept nogil
         int (*caches)() noexcept nogil
+        int (*heap_dump)(int) noexcept nogil
+        void (*heap_finish)() noexcept nogil
+        void (*python_walk)(const void*) noexcept nogil
     const rt_api* rt_api_preloaded() noexcept
     const char* rt_file_of(const void* address) noexcept
     rt_api rt_api_own
@@ -80,13 +88,16 @@ cdef inline uint32_t api_heaps(void* of, void* counters, uint32_t most) noexcept
 
 
 cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
-    cdef Options* options = &allocator().options
+    cdef Allocator* a = allocator()
+    cdef Options* options = &a.options
     if number < 0 or number >= RT_OPTION_COUNT:
         return OPTION_UNKNOWN
     if number == RT_OPTION_profile and value == 1 and options.value[RT_OPTION_profile] == 0:
         return 0 if api_profile_start(<uint32_t>options.value[RT_OPTION_profile_every]) else OPTION_OUT_OF_RANGE
-    if number == RT_OPTION_profile and value == 0:
-        api_profile_stop()
+    if number == RT_OPTION_heap_profile and value == 1 and options.value[RT_OPTION_heap_profile] == 0:
+        return 0 if api_heap_start() else OPTION_OUT_OF_RANGE
+    if value == 0 and number == (RT_OPTION_heap_profile if heap_profile_is_on(a) else RT_OPTION_profile):
+        profile_stop(a)
     if option_set(options, number, value) != 0:
         return OPTION_OUT_OF_RANGE
     if number == RT_OPTION_memory_limit:
@@ -121,12 +132,17 @@ cdef inline const char* api_table_name() noexcept nogil:
     return rt_table_name
 
 
+cdef inline void api_recording_begun() noexcept nogil:
+    # The caller's choices begin at once, those of other threads at their next tick.
+    if heap_is_real(thread_heap()):
+        sample_renew(thread_heap())
+
+
 cdef inline int api_profile_start(uint32_t every) noexcept nogil:
     if not allocator_open() or not profile_start(allocator(), every):
         return 0
     allocator().options.value[RT_OPTION_profile] = 1
-    if heap_is_real(thread_heap()):
-        sample_renew(thread_heap())
+    api_recording_begun()
     return 1
 
 
@@ -150,6 +166,33 @@ cdef inline int api_profile_small(uint32_t i, void* bucket) noexcept nogil:
 
 cdef inline int api_profile_large(uint32_t i, uint64_t* bucket) noexcept nogil:
     return profile_read_large(allocator(), i, bucket)
+
+
+cdef inline int api_heap_start() noexcept nogil:
+    # By configure(heap_profile=1).
+    cdef Options* options = &allocator().options
+    if not allocator_open():
+        return 0
+    rt_unwind_open()
+    if not heap_profile_start(allocator(), <uint64_t>options.value[RT_OPTION_heap_profile_interval]):
+        return 0
+    options.value[RT_OPTION_heap_profile] = 1
+    options.value[RT_OPTION_profile] = 0
+    api_recording_begun()
+    return 1
+
+
+cdef inline int api_heap_dump(int file) noexcept nogil:
+    return heap_dump_to(allocator(), file) if allocator_open() and heap_profile_is_on(allocator()) else 1
+
+
+cdef inline void api_heap_finish() noexcept nogil:
+    heap_dump(allocator())
+    heap_dump_done()
+
+
+cdef inline void api_python_walk(const void* walk) noexcept nogil:
+    rt_store_release_pointer(<void**>&rt_python_walker, <void*>walk)
 
 
 cdef inline int api_pressure_alarm() noexcept nogil:
@@ -200,6 +243,9 @@ cdef inline const rt_api* api_table "rt_api_table"() noexcept nogil:
         a.pressure_watched = api_pressure_watched
         a.heaps = api_heaps
         a.caches = api_caches
+        a.heap_dump = api_heap_dump
+        a.heap_finish = api_heap_finish
+        a.python_walk = api_python_walk
         a.bytes = sizeof(rt_api)
         a.version = RT_API_VERSION
     return a

@@ -19,6 +19,7 @@ static size_t rt_good_size(size_t);
 static void rt_mallinfo(uint64_t *);
 static void rt_background_hold(void);
 static void rt_background_release(void);
+static void rt_background_refuse(void);
 /* RT_EXPORT_PREFIXED gives all of them a prefix (rtx_malloc, rtx_free, ...), for test drivers under a sanitizer, whose
  * own malloc must stay in place. */
 #ifdef RT_EXPORT_PREFIXED
@@ -48,6 +49,7 @@ extern int RT_NAME(madvise)(void *, size_t, int) RT_EXPORT(rt_marks_madvise);
 extern int RT_NAME(mprotect)(void *, size_t, int) RT_EXPORT(rt_marks_mprotect);
 extern int RT_NAME(mlock)(const void *, size_t) RT_EXPORT(rt_marks_mlock);
 extern int RT_NAME(mlock2)(const void *, size_t, unsigned) RT_EXPORT(rt_marks_mlock2);
+extern long RT_NAME(mbind)(void *, unsigned long, int, const unsigned long *, unsigned long, unsigned) RT_EXPORT(rt_marks_mbind);
 
 /* The table of api.h, for the Python extension of a process that runs under the preload library. */
 extern const void *RT_NAME(rtmalloc_api)(void) RT_EXPORT(rt_api_table);

@@ -115,7 +115,8 @@ RT_TC_DELETE(tc_deletearray_nothrow);
 RT_TC_DELETE(tc_deletearray_sized);
 RT_TC_DELETE(tc_deletearray_sized_aligned);
 
-/* ---- the C library's view of the heap (calls/mallinfo.pxd has the numbers) */
+/* ---- the C library's view of the heap; musl has no such calls */
+#ifdef __GLIBC__
 RT_SHOWN struct mallinfo2 mallinfo2(void) {
     struct mallinfo2 m;
     uint64_t now[3];
@@ -161,4 +162,5 @@ RT_SHOWN int malloc_info(int options, FILE *to) {
                    m.arena + m.hblkhd) < 0
                ? errno : 0;
 }
+#endif
 #endif

@@ -3,6 +3,7 @@
 #define RT_FORK_H
 #include <pthread.h>
 #include "base/platform.h"
+#include "calls/early.h"
 #include "giveback/background.h" /* rt_is_preload */
 typedef void (*rt_fork_handler)(void);
 static inline int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) {
@@ -34,6 +35,10 @@ static inline int rt_had_threads(void) { return rt_threads_before_fork; }
 extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
+__attribute__((used)) void rt_preload_init(void) {
+    rt_is_preload = 1;
+    rt_early_end();
+}
 static inline void rt_streams_lock(void) {
     if (rt_is_preload && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock) _IO_list_lock();
 }

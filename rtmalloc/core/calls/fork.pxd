@@ -20,7 +20,7 @@ from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_
 from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
-from rtmalloc.core.giveback.background cimport background_forget, background_is_gone, background_stop
+from rtmalloc.core.giveback.background cimport background_forget, background_is_gone, background_rest, background_stop
 from rtmalloc.core.giveback.limiter cimport limiter_forget
 from rtmalloc.core.heaps.bin cimport bin_entry_span, bin_floor, bins_open
 from rtmalloc.core.heaps.heap_pool cimport heap_first
@@ -30,7 +30,7 @@ from rtmalloc.core.heaps.thread cimport thread_heap_or_null
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_class, tag_of_slice
-from rtmalloc.core.profile.profile cimport profile_fork_child
+from rtmalloc.core.profile.heap_profile cimport heap_profile_fork_child
 from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_read_hints, shelf_take_over
 from rtmalloc.core.spans.span cimport SPAN_HELD, span_is_complete
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
@@ -46,7 +46,7 @@ cdef extern from "calls/fork.h" nogil:
     int rt_fork_handlers(rt_fork_handler prepare, rt_fork_handler parent, rt_fork_handler child) noexcept
 
 cdef enum:
-    FORK_BEAT = 64             # frees after a fork until the background thread is looked after
+    FORK_BEAT = 256            # frees after a fork until the background thread is looked after
     FORK_TAKE = 0              # what fork_locks does: in the parent before the fork,
     FORK_DROP = 1              # ... in the parent behind it,
     FORK_RENEW = 2             # ... in the child
@@ -123,12 +123,13 @@ cdef inline void fork_prepare() noexcept nogil:
     global rt_fork_alone
     cdef Allocator* a = allocator()
     cdef Heap* h = <Heap*>cpu_heap_here() if RT_PERCPU_BUILT and percpu_serves() else thread_heap_or_null()
-    if background_stop(a) and h != NULL and h.beat > FORK_BEAT:
+    background_rest(a)
+    if background_stop(a) and h != NULL:
         # It starts anew soon after the fork, not at once: what counts threads then shall not find it.
         h.beat = FORK_BEAT
     if RT_PERCPU_BUILT:
         rt_note_threads()
-    rt_fork_alone = background_is_gone(a) and rt_is_alone(a.background.tid != 0)
+    rt_fork_alone = background_is_gone(a) and rt_is_alone(a.background.begun != 0)
     if rt_fork_alone:
         return
     rt_streams_lock()
@@ -140,6 +141,7 @@ cdef inline void fork_prepare() noexcept nogil:
 
 cdef inline void fork_parent() noexcept nogil:
     global rt_fork_alone
+    background_rest(allocator())
     if rt_fork_alone:
         rt_fork_alone = False
         return
@@ -239,7 +241,7 @@ cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
 cdef inline void fork_child_samples(Allocator* a) noexcept nogil:
     # The profile begins anew; and the heartbeat, so that it is long until a background thread starts here.
     cdef Heap* mine = thread_heap_or_null()
-    profile_fork_child(a)
+    heap_profile_fork_child(a)
     if mine != NULL:
         sample_renew(mine)
 

@@ -19,6 +19,7 @@ from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
 from rtmalloc.core.pages.tag cimport (
     BIN_BYTES, TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_outside, tag_of_slice,
 )
+from rtmalloc.core.profile.heap_profile cimport heap_profile_forget
 from rtmalloc.core.profile.profile cimport profile_give
 from rtmalloc.core.spans.object cimport object_locate
 from rtmalloc.core.spans.shelf cimport shelf_put
@@ -68,6 +69,7 @@ cdef inline slow_void free_alone(void* p) noexcept nogil:
 
 cdef inline slow_void free_outside(void* p) noexcept nogil:
     # Not in the arena: NULL, a giant, or not ours. Before start-up everything is outside.
+    heap_profile_forget(allocator(), p)
     if p == NULL or giant_give(allocator(), p):
         return
     complain_of_pointer(b"free", p, b"not a block of this allocator")
@@ -94,6 +96,7 @@ cdef inline int32_t free_special(void* p, uint32_t* tag) noexcept nogil:
     tag[0] = tag_of_slice(&a.arena, slice)
     if tag_code(tag[0]) == TAG_LARGE:
         slices = a.arena.spans[slice].slices
+        heap_profile_forget(a, p)
         if arena_address(&a.arena, slice) != p or not large_give(a, <uint32_t>slice):
             complain_of_pointer(b"free", p, b"inside a large block, not its start")
         return REFILL_BEATS + <int32_t>(slices if slices < LARGE_BEATS * BEAT_MOST else LARGE_BEATS * BEAT_MOST) // LARGE_BEATS

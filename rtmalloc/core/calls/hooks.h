@@ -27,6 +27,22 @@ static uint32_t rt_hooked;                          /* bit d: domain d is ours *
 static uint32_t rt_paused;                          /* 1: new requests go to rt_previous (disable()) */
 static uint64_t rt_hook_small;                      /* requests up to here are served at once: RT_MAX_SMALL, or 0 while paused */
 
+/* The allocator by the names that the process sees. These are slots in this library's own table of addresses, so that a
+ * profiler which stands in front of us, or rewrites such tables, is called. (In the extension the names are our own.) */
+extern void *rt_seen_malloc(size_t) __asm__("malloc");
+extern void *rt_seen_calloc(size_t, size_t) __asm__("calloc");
+extern void *rt_seen_realloc(void *, size_t) __asm__("realloc");
+extern void rt_seen_free(void *) __asm__("free");
+static uint32_t rt_passing; /* 1: the hooks call by these names */
+static inline int rt_malloc_is_seen(void *(*own)(size_t)) {
+    void *(*volatile seen)(size_t) = rt_seen_malloc;
+    return seen == own;
+}
+/* Whether an address lies in this library's file as it is mapped. Nobody writes there but who rewrites the table. */
+extern const char rt_image_begin[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+extern const char rt_image_end[] __asm__("_end") __attribute__((visibility("hidden")));
+static inline int rt_is_image(const void *p) { return (const char *)p >= rt_image_begin && (const char *)p < rt_image_end; }
+
 static inline rt_python_exchange rt_python_get(void) {
     return (rt_python_exchange)dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
 }

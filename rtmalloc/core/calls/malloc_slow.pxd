@@ -22,6 +22,7 @@ from rtmalloc.core.heaps.sample cimport sample_take_fence
 from rtmalloc.core.heaps.thread cimport heap_is_real, thread_heap, thread_heap_open, thread_heap_or_null
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.limit cimport limit_refuses
+from rtmalloc.core.profile.heap_profile cimport heap_profile_note
 from rtmalloc.core.profile.profile cimport profile_note_large
 from rtmalloc.core.spans.shelf cimport Draw, shelf_draw_begin
 from rtmalloc.core.spans.slot cimport slot_draw, slot_here
@@ -145,6 +146,7 @@ cdef inline slow_pointer malloc_large_aligned(size_t bytes, size_t alignment, bi
         p = malloc_large_try(a, bytes, alignment, zero)
     if p == NULL:
         rt_set_errno(ENOMEM)
+    heap_profile_note(a, p, bytes)
     return p
 
 

@@ -10,7 +10,7 @@
 #     transfer    given to the page heap, where that has not got them already
 #     profile     slabs with free objects are listed again
 #     heaps       all but the caller's go to the pool; their bins give back what is right (calls/fork.pxd)
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.base.attributes cimport cold_void
@@ -19,7 +19,7 @@ from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
-from rtmalloc.core.pages.summary cimport summary_bytes, summary_note
+from rtmalloc.core.pages.summary cimport summary_bytes, summary_count, summary_note
 from rtmalloc.core.pages.tag cimport TAG_LARGE, TAG_SAMPLED, tag_class, tag_code, tag_is_small, tag_of_slice
 from rtmalloc.core.profile.slab cimport slab_list
 from rtmalloc.core.spans.shelf cimport shelf_list, shelf_of
@@ -32,11 +32,16 @@ from rtmalloc.core.types cimport (
 cdef inline void mend_segment(PageHeap* ph, uint32_t s) noexcept nogil:
     # The equations of types.pxd, and the summaries, from the words as they are now.
     cdef Segment* segment = &ph.segments[s]
+    if segment.mapped != SEGMENT_ACCESSIBLE:
+        # It was given up, or is about to be opened: without memory nothing in it is free, or used.
+        segment.free = 0
+        segment.dirty = 0
     segment.muzzy &= segment.free & segment.dirty
     segment.old &= segment.dirty | ~segment.free
     segment.purged &= segment.free
-    ph.dirty_slices += rt_count_bits(segment.free & segment.dirty)
-    ph.used_slices += SEGMENT_SLICES - rt_count_bits(segment.free)
+    summary_count(ph, 0, rt_count_bits(segment.free & segment.dirty))
+    if segment.mapped == SEGMENT_ACCESSIBLE:
+        summary_count(ph, SEGMENT_SLICES - <int64_t>rt_count_bits(segment.free), 0)
     segment.level_free = 0
     segment.level_dirty = 0
     summary_note(ph, s)

@@ -15,6 +15,7 @@ from rtmalloc.core.calls.malloc_slow cimport RT_LARGEST_REQUEST
 from rtmalloc.core.heaps.instance cimport allocator
 from rtmalloc.core.pages.arena cimport arena_address, arena_slice_of
 from rtmalloc.core.pages.tag cimport BIN_BYTES, BIN_END, TAG_LARGE, tag_code, tag_find_inside
+from rtmalloc.core.profile.heap_profile cimport heap_profile_forget, heap_profile_note
 from rtmalloc.core.profile.profile cimport profile_block_bytes
 from rtmalloc.core.types cimport Allocator
 
@@ -36,6 +37,31 @@ cdef inline slow_pointer realloc_move(void* p, size_t before, size_t bytes) noex
     return realloc_move_to(rt_malloc(bytes), p, before if before < bytes else bytes)
 
 
+cdef inline void* realloc_end(void* p, size_t before, void* q, size_t bytes) noexcept nogil:
+    # A block that the heap profile has forgotten is at `q` now; NULL: it is copied to a new one, or stays as it was.
+    if q != NULL:
+        heap_profile_note(allocator(), q, bytes)
+        return q
+    q = realloc_move(p, before, bytes)
+    if q == NULL:
+        heap_profile_note(allocator(), p, before)
+    return q
+
+
+cdef inline void* realloc_large_stays(void* p, uint64_t slice, size_t bytes) noexcept nogil:
+    # A large block of the arena with another size where its pages are, or by moving their tables; NULL: that cannot be.
+    cdef Allocator* a = allocator()
+    cdef void* q = NULL
+    if large_resize(a, <uint32_t>slice, bytes):
+        return p
+    if bytes >= <size_t>a.options.value[RT_OPTION_remap_kib] * 1024:
+        # Room to grow is address space only: what is not touched costs nothing.
+        q = giant_from_large(a, <uint32_t>slice, bytes + bytes // 8)
+        if q == NULL:
+            q = giant_from_large(a, <uint32_t>slice, bytes)
+    return q
+
+
 cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) noexcept nogil:
     # A large block of the arena grows or shrinks: in place, by moving its pages, or by copying.
     cdef Allocator* a = allocator()
@@ -47,22 +73,14 @@ cdef inline slow_pointer realloc_large(void* p, uint64_t slice, size_t bytes) no
     if bytes > RT_LARGEST_REQUEST:
         rt_set_errno(ENOMEM)
         return NULL
-    if bytes > rt_class_largest:
-        if large_resize(a, <uint32_t>slice, bytes):
-            return p
-        if bytes >= <size_t>a.options.value[RT_OPTION_remap_kib] * 1024:
-            # Room to grow is address space only: what is not touched costs nothing.
-            q = giant_from_large(a, <uint32_t>slice, bytes + bytes // 8)
-            if q == NULL:
-                q = giant_from_large(a, <uint32_t>slice, bytes)
-            if q != NULL:
-                return q
-        if bytes > before:
-            # It grows, and not for the first time: with some room behind it the next steps need no copy.
-            q = realloc_move_to(large_take(a, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
-            if q != NULL:
-                return q
-    return realloc_move(p, before, bytes)
+    if bytes <= rt_class_largest:
+        return realloc_move(p, before, bytes)
+    heap_profile_forget(a, p)
+    q = realloc_large_stays(p, slice, bytes)
+    if q == NULL and bytes > before:
+        # It grows, and not for the first time: with some room behind it the next steps need no copy.
+        q = realloc_move_to(large_take(a, bytes + (bytes >> GROWTH_SHIFT), 1), p, before)
+    return realloc_end(p, before, q, bytes)
 
 
 cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
@@ -76,18 +94,18 @@ cdef inline slow_pointer realloc_outside(void* p, size_t bytes) noexcept nogil:
         return NULL
     if bytes <= before and bytes >= before - before // 4:
         return p
-    if bytes >= <size_t>a.options.value[RT_OPTION_remap_kib] * 512:
-        q = NULL
-        if bytes > before:
-            # Room to grow is address space only: what is not touched costs nothing.
-            q = giant_resize(a, p, bytes + bytes // 8)
-        if q == NULL:
-            q = giant_resize(a, p, bytes)
-        if q != NULL:
-            return q
-        if bytes <= before:
-            return p
-    return realloc_move(p, before, bytes)
+    if bytes < <size_t>a.options.value[RT_OPTION_remap_kib] * 512:
+        return realloc_move(p, before, bytes)
+    heap_profile_forget(a, p)
+    q = NULL
+    if bytes > before:
+        # Room to grow is address space only: what is not touched costs nothing.
+        q = giant_resize(a, p, bytes + bytes // 8)
+    if q == NULL:
+        q = giant_resize(a, p, bytes)
+    if q == NULL and bytes <= before:
+        q = p
+    return realloc_end(p, before, q, bytes)
 
 
 cdef inline void* realloc_nonzero(void* p, size_t bytes) noexcept nogil:

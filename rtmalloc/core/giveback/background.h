@@ -31,8 +31,9 @@ enum {
     RT_THREAD_STORAGE_BYTES = 64 * 1024, /* thread-local variables, which nobody uses, below ... */
     RT_THREAD_BLOCK_BYTES = 4096         /* ... what the thread pointer points to */
 };
-static int rt_is_preload; /* set by the preload library's DT_INIT (setup.py) */
-__attribute__((used)) void rt_preload_init(void) { rt_is_preload = 1; }
+/* Defined in calls/heap_dump.pxd: write the heap profile where a signal has asked for it. */
+static void rt_heap_dump_wanted(void);
+static int rt_is_preload; /* malloc itself is ours: set by the preload library's DT_INIT (calls/early.h) */
 
 #if (defined(__x86_64__) && !defined(__ILP32__) || defined(__aarch64__)) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 #define RT_THREAD_RAW 1

@@ -6,7 +6,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base._options cimport (
-    RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms, RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
+    RT_OPTION_background_thread, RT_OPTION_dirty_decay_ms, RT_OPTION_heap_profile, RT_OPTION_heap_profile_signal,
+    RT_OPTION_pressure, RT_OPTION_pressure_stall_ms,
 )
 from rtmalloc.core.base.atomics cimport (
     rt_add_u32, rt_exchange_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_u32, rt_store_relaxed_u32,
@@ -35,6 +36,7 @@ cdef extern from "giveback/background.h" nogil:
     bint rt_thread_is_welcome() noexcept
     void rt_thread_forget() noexcept
     void rt_thread_name(const char* name, size_t length) noexcept
+    void rt_heap_dump_wanted() noexcept
 
 cdef enum:
     BACKGROUND_SEGMENTS = 8    # 8 MiB in use: below that there is nothing worth a thread
@@ -43,8 +45,9 @@ cdef enum:
     BACKGROUND_PACE = 4        # an idle program waits for nobody: a pass goes on so many times as fast
     BACKGROUND_STEP_MS = 4     # between two parts of a pass
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
-    BACKGROUND_PATIENCE_MS = 20 # a fork waits so long for it to end
-    BACKGROUND_END_MS = 1000   # so long for the kernel to forget it, where a call needs one thread
+    BACKGROUND_PATIENCE_MS = 1000 # who needs a process of the program's own threads waits so long for it to end
+    BACKGROUND_YIELDS = 8      # that often without sleeping
+    BACKGROUND_REST_MS = 500   # after a fork: what counts threads there shall not find a new one
     BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
     BACKGROUND_NONE = 0        # not started (or in a fork child: gone)
@@ -53,8 +56,15 @@ cdef enum:
     BACKGROUND_FAILED = 3      # could not be started: not tried again
 
 
+cdef inline bint background_writes(const Allocator* a) noexcept nogil:
+    # Whether a signal may ask for the heap profile: the handler can only wake somebody who may wait for locks.
+    return a.options.value[RT_OPTION_heap_profile_signal] != 0 and a.options.value[RT_OPTION_heap_profile] != 0
+
+
 cdef inline bint background_has_purpose(Allocator* a) noexcept nogil:
-    # Whether the options give the thread something to do: purge by time, or flush under pressure.
+    # Whether the options give the thread something to do: purge by time, flush under pressure, or write what is asked for.
+    if background_writes(a):
+        return True
     if a.options.value[RT_OPTION_dirty_decay_ms] >= 0:
         return a.options.value[RT_OPTION_background_thread] != 0
     return a.options.value[RT_OPTION_background_thread] == 1 and a.options.value[RT_OPTION_pressure] != 0
@@ -162,6 +172,8 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     rt_thread_name(b"rtmalloc", 8)
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
+        if background_writes(a):
+            rt_heap_dump_wanted()
         if background_sleeps(a):
             calm = 0
             rt_os_futex_wait_ms(&a.background.state, BACKGROUND_RUNS, <uint64_t>a.options.value[RT_OPTION_dirty_decay_ms])
@@ -176,7 +188,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
             else:
                 calm += 1
             given_before = given
-            if calm >= BACKGROUND_CALM and not background_keeps_watch(a):
+            if calm >= BACKGROUND_CALM and not background_keeps_watch(a) and not background_writes(a):
                 if background_ends(a):
                     return NULL
                 # Others may have run and ended between.
@@ -189,42 +201,56 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     return NULL
 
 
+cdef inline void background_rest(Allocator* a) noexcept nogil:
+    # Before a fork and behind it, which may take long: start no other one soon.
+    if rt_load_relaxed_u32(&a.background.begun):
+        rt_store_relaxed_u64(&a.background.rests_until, rt_os_clock_ms() + BACKGROUND_REST_MS)
+
+
 cdef inline bint background_stop(Allocator* a) noexcept nogil:
-    # Before a fork, holding nothing: end the thread, so that the program forks with its own threads alone (CPython warns
-    # of others from 3.12 on). One that is in the middle of a long purge is not waited for: it ends later. Whether it ran.
+    # Holding nothing: end the thread, and wait until the kernel has forgotten it, for up to a second. A program forks with
+    # its own threads alone (CPython warns of others from 3.12 on, which it counts behind the fork's handlers). Whether it ran.
     cdef uint32_t seen = BACKGROUND_RUNS
-    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_PATIENCE_MS
-    cdef uint32_t tid
-    if rt_load_relaxed_u32(&a.background.state) != BACKGROUND_RUNS or not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+    if rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+        rt_os_futex_wake(&a.background.state, 1)
+    elif seen != BACKGROUND_ENDS and rt_load_relaxed_u32(&a.background.tid) == 0:
         return False
-    rt_os_futex_wake(&a.background.state, 1)
-    tid = rt_load_relaxed_u32(&a.background.tid)
-    while (tid == 0 or not rt_os_thread_is_gone(tid)) and rt_os_clock_ms() < patience:
-        rt_os_yield()
-        tid = rt_load_relaxed_u32(&a.background.tid)
+    # It may also be on its way out by itself, and the kernel still count it.
+    background_await(a, rt_os_clock_ms() + BACKGROUND_PATIENCE_MS)
     return True
+
+
+cdef inline void background_await(Allocator* a, uint64_t patience) noexcept nogil:
+    # Until the thread has ended: its last store is to `state`, behind that of its number (or whoever is about to start it
+    # gives up). On a busy machine it may be long until it runs: who waits sleeps.
+    cdef uint32_t yields = 0
+    cdef uint32_t state = rt_load_u32(&a.background.state)
+    cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
+    while (state == BACKGROUND_ENDS or (tid and not rt_os_thread_is_gone(tid))) and rt_os_clock_ms() < patience:
+        yields += 1
+        if yields > BACKGROUND_YIELDS:
+            rt_os_futex_wait_ms(&a.background.tid, tid, 1)
+        else:
+            rt_os_yield()
+        state = rt_load_u32(&a.background.state)
+        tid = rt_load_relaxed_u32(&a.background.tid)
+    if state != BACKGROUND_ENDS and tid and rt_os_thread_is_gone(tid):
+        # The program's next thread may get its number.
+        rt_swap_if_u32(&a.background.tid, &tid, 0)
 
 
 cdef inline cold_void background_end() noexcept nogil:
     # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
     # may start another one afterwards, if the options still want it.
-    cdef Allocator* a = allocator()
-    cdef uint64_t patience = rt_os_clock_ms() + BACKGROUND_END_MS
-    cdef uint32_t tid
-    background_stop(a)
-    while rt_load_u32(&a.background.state) == BACKGROUND_ENDS and rt_os_clock_ms() < patience:
-        # (Or whoever is about to start it.)
-        rt_os_yield()
-    tid = rt_load_relaxed_u32(&a.background.tid)
-    while tid and not rt_os_thread_is_gone(tid) and rt_os_clock_ms() < patience:
-        rt_os_yield()
+    background_stop(allocator())
 
 
 cdef inline bint background_is_gone(Allocator* a) noexcept nogil:
     # Whether the kernel has no thread of ours in this process (any more).
     cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
+    cdef uint32_t state = rt_load_u32(&a.background.state)
     if tid == 0:
-        return rt_load_u32(&a.background.state) != BACKGROUND_RUNS
+        return state != BACKGROUND_RUNS and state != BACKGROUND_ENDS
     return rt_os_thread_is_gone(tid)
 
 
@@ -236,6 +262,12 @@ cdef inline cold_void background_hold "rt_background_hold"() noexcept nogil:
 
 cdef inline cold_void background_release "rt_background_release"() noexcept nogil:
     rt_add_u32(&allocator().background.held, 0xFFFFFFFF)
+
+
+cdef inline cold_void background_refuse "rt_background_refuse"() noexcept nogil:
+    # No other one is started, in children neither.
+    cdef uint32_t seen = BACKGROUND_NONE
+    rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
 
 
 cdef inline void background_leave(Allocator* a) noexcept nogil:
@@ -255,9 +287,12 @@ cdef inline void background_leave(Allocator* a) noexcept nogil:
 cdef inline void background_forget(Allocator* a) noexcept nogil:
     # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
     # parent's descriptors when it opens its own.
-    a.background.state = BACKGROUND_NONE
-    a.background.held = 0
+    if a.background.state != BACKGROUND_FAILED:
+        a.background.state = BACKGROUND_NONE
     a.background.watched = 0
+    a.background.tid = 0
+    a.background.held = 0
+    a.background.rests_until = 0
     # What is free is shared with the parent: to give it back saves nothing.
     a.background.settled = background_free(a)
     rt_thread_forget()
@@ -274,6 +309,7 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
     if rt_load_u32(&a.background.held):
         rt_store_u32(&a.background.state, BACKGROUND_NONE)
         return
+    rt_store_relaxed_u32(&a.background.begun, 1)
     rt_mark_open()
     if a.options.value[RT_OPTION_background_thread] != BACKGROUND_AUTO or rt_thread_is_welcome():
         rt_store_u32(&a.background.stirred, 1)
@@ -282,15 +318,21 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
         rt_store_u32(&a.background.state, BACKGROUND_FAILED if answer == RT_THREAD_REFUSED else BACKGROUND_NONE)
 
 
+cdef inline bint background_is_due(Allocator* a) noexcept nogil:
+    # Whether there is enough to do for one: what a signal may ask for, enough memory in use, or, by itself, enough to give back.
+    if background_writes(a):
+        return True
+    if a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO:
+        return background_is_worth_it(a)
+    return page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS
+
+
 cdef inline void background_tick(Allocator* a) noexcept nogil:
     # From a thread's heartbeat, holding nothing: start the background thread if the options want it and it does not run.
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
-        if a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO:
-            if background_is_worth_it(a):
-                background_start(a)
-        elif page_heap_opened(&a.arena.pages) >= BACKGROUND_SEGMENTS:
+        if background_is_due(a) and rt_os_clock_ms() >= rt_load_relaxed_u64(&a.background.rests_until):
             background_start(a)
         return
     if not rt_load_relaxed_u32(&a.background.stirred):

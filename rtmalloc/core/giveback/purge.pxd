@@ -26,7 +26,7 @@ from rtmalloc.core.pages.growth cimport growth_give_up, growth_give_up_all
 from rtmalloc.core.pages.huge_pages cimport huge_pages_split
 from rtmalloc.core.pages.page_heap cimport page_heap_lower_peak, page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES, segment_decay
-from rtmalloc.core.pages.summary cimport SUMMARY_DIRTY, summary_note, summary_word
+from rtmalloc.core.pages.summary cimport SUMMARY_DIRTY, summary_count, summary_note, summary_word
 from rtmalloc.core.types cimport Allocator, PageHeap, Rise, Segment
 
 cdef enum:
@@ -73,8 +73,7 @@ cdef inline uint32_t purge_mask(Allocator* a, uint32_t s, uint64_t mask, bint la
         segment.purged |= mask & ~kept
     segment.muzzy = (segment.muzzy & ~mask) | lazy
     segment.dirty &= ~(mask & ~kept & ~lazy)
-    ph.used_slices -= rt_count_bits(mask)
-    ph.dirty_slices += rt_count_bits(kept | lazy)
+    summary_count(ph, -<int64_t>rt_count_bits(mask), rt_count_bits(kept | lazy))
     summary_note(ph, s)
     lock_drop(&ph.lock)
     a.purge.calls += calls
@@ -92,8 +91,7 @@ cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_st
     muzzy[0] = due & segment.muzzy
     if due:
         segment.free &= ~due
-        ph.used_slices += rt_count_bits(due)
-        ph.dirty_slices -= rt_count_bits(due)
+        summary_count(ph, rt_count_bits(due), -<int64_t>rt_count_bits(due))
         summary_note(ph, s)
     lock_drop(&ph.lock)
     return due

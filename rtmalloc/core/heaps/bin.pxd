@@ -26,6 +26,7 @@ from rtmalloc.core.heaps.home cimport home_send
 from rtmalloc.core.heaps.tls cimport rt_no_cells
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.tag cimport tag_class, tag_of_slice
+from rtmalloc.core.profile.heap_profile cimport HEAP_PROFILE_BINS, heap_profile_is_on
 from rtmalloc.core.spans.object cimport object_locate
 from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Arena, Bin, Heap, Source, Span
 
@@ -72,10 +73,12 @@ cdef inline Span* bin_entry_span(const Arena* a, const void* p, uint32_t class_,
 
 
 cdef inline uint32_t bin_most(const Allocator* a, uint32_t class_) noexcept nogil:
-    # How many entries the options let a bin have.
+    # How many entries the options let a bin have. (A heap profile lets no short bins grow: in them a fence's cell counts.)
     cdef int64_t most = a.options.value[RT_OPTION_bin_kib] * 1024 // rt_class_size[class_]
     if most < BIN_LEAST:
         most = BIN_LEAST
+    if rt_class_size[class_] > HEAP_PROFILE_BINS and heap_profile_is_on(a):
+        return 0
     return <uint32_t>(most if most < a.options.value[RT_OPTION_bin_max] else a.options.value[RT_OPTION_bin_max])
 
 

@@ -7,7 +7,7 @@ from rtmalloc.core.base.atomics cimport (
     rt_store_relaxed_u64, rt_store_release_pointer,
 )
 from rtmalloc.core.base.attributes cimport cold_void
-from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_mark_open
+from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_map, rt_os_thread_id, rt_os_thread_is_gone
 from rtmalloc.core.heaps.beat cimport BEAT_MOST, beat_begin
 from rtmalloc.core.heaps.bin cimport bins_open
@@ -127,7 +127,8 @@ cdef inline cold_void heap_reclaim_lost(Allocator* a, const Heap* mine) noexcept
     cdef Heap* h
     cdef uint32_t tid, life
     cdef bint lost
-    lock_take(&a.heaps_lock)
+    if not lock_try(&a.heaps_lock):
+        return
     h = a.reclaim.next if a.reclaim != NULL and a.reclaim.next != NULL else a.heaps
     a.reclaim = h
     lost = h != NULL and h.live and h.cpu == 0 and h != mine

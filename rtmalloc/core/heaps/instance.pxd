@@ -1,12 +1,14 @@
 # The one instance of the allocator, and how it is opened: by whatever call comes first.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.alternatives.percpu cimport percpu_enable
 from rtmalloc.core.base._options cimport (
-    RT_OPTION_address_order, RT_OPTION_profile, RT_OPTION_profile_every, RT_OPTION_segments,
+    RT_OPTION_address_order, RT_OPTION_heap_profile, RT_OPTION_heap_profile_interval, RT_OPTION_profile,
+    RT_OPTION_profile_every, RT_OPTION_segments,
 )
 from rtmalloc.core.base.atomics cimport rt_load_acquire_u32, rt_store_release_u32
 from rtmalloc.core.base.attributes cimport RT_STATIC_ASSERT, cold_int, cold_void
+from rtmalloc.core.base.complain cimport complain
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.options cimport (
     PATH_BYTES, options_preset, options_read, rt_environment_get, rt_environment_is_ready,
@@ -17,8 +19,9 @@ from rtmalloc.core.heaps.tls cimport (
 )
 from rtmalloc.core.pages.reservation cimport reservation_open
 from rtmalloc.core.pages.tables cimport tables_open_run
+from rtmalloc.core.profile.heap_profile cimport heap_profile_start
 from rtmalloc.core.profile.profile cimport profile_start
-from rtmalloc.core.profile.profile_file cimport profile_file_open
+from rtmalloc.core.profile.profile_file cimport profile_file_keep, profile_file_open, rt_heap_directory
 from rtmalloc.core.spans.slot cimport slots_open
 from rtmalloc.core.types cimport CLASSES_MOST, Allocator, Heap
 
@@ -40,6 +43,8 @@ cdef inline cold_void allocator_read_environment(Allocator* a) noexcept nogil:
             options_read(&a.options, text, config)
     if profile_file_open():
         a.options.value[RT_OPTION_profile] = 1
+    if profile_file_keep(rt_heap_directory, b"RTMALLOC_HEAP_PROFILE"):
+        a.options.value[RT_OPTION_heap_profile] = 1
     # Once: an earlier attempt to open may have failed behind this point.
     if not a.table_read:
         a.table_read = 1
@@ -59,7 +64,11 @@ cdef inline cold_int allocator_open_parts(Allocator* a) noexcept nogil:
     a.arena.pages.address_order = &a.options.value[RT_OPTION_address_order]
     if not slots_open(a):
         return 0
-    if a.options.value[RT_OPTION_profile]:
+    if a.options.value[RT_OPTION_heap_profile]:
+        heap_profile_start(a, <uint64_t>a.options.value[RT_OPTION_heap_profile_interval])
+        if a.options.value[RT_OPTION_profile]:
+            complain(b"RTMALLOC_OPTIONS", b"profile", b"a heap profile is recorded, which excludes it")
+    elif a.options.value[RT_OPTION_profile]:
         profile_start(a, <uint32_t>a.options.value[RT_OPTION_profile_every])
     percpu_enable()
     return 1

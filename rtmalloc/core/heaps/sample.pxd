@@ -17,8 +17,9 @@ from rtmalloc.core.base.size_class cimport rt_class_size
 from rtmalloc.core.heaps.beat cimport beat_begin, beat_break
 from rtmalloc.core.heaps.bin cimport bin_floor
 from rtmalloc.core.heaps.home cimport home_free
+from rtmalloc.core.profile.heap_profile cimport heap_profile_accepts, heap_profile_tables, heap_profile_take
 from rtmalloc.core.profile.profile cimport profile_take
-from rtmalloc.core.types cimport Bin, Heap, Sampler
+from rtmalloc.core.types cimport Allocator, Bin, Heap, Sampler
 
 
 cdef inline uint32_t sample_random(Heap* h, uint32_t below) noexcept nogil:
@@ -37,6 +38,21 @@ cdef inline void sample_next(Heap* h, Sampler* s) noexcept nogil:
     cdef uint32_t place = sample_random(h, every)
     s.left = every - s.place + place
     s.place = place
+
+
+cdef inline bint sample_accepts(Heap* h, uint32_t class_) noexcept nogil:
+    # Whether a chosen entry is followed: by a profile of sizes always, by a heap profile with a probability by its bytes.
+    cdef Allocator* a = h.allocator
+    if not rt_load_relaxed_u32(&a.profile.of_heap):
+        return True
+    return heap_profile_accepts(a, class_, sample_random(h, <uint32_t>heap_profile_tables(a).interval))
+
+
+cdef inline slow_pointer sample_follow(Heap* h, size_t bytes, uint32_t class_, void* instead) noexcept nogil:
+    # The object that a followed request gets in place of the one that it has met; NULL: it is not followed.
+    if rt_load_relaxed_u32(&h.allocator.profile.of_heap):
+        return heap_profile_take(h.allocator, bytes, class_, h.recording, instead)
+    return profile_take(h.allocator, bytes, class_, h.recording)
 
 
 cdef inline void sample_begin_one(Heap* h, Sampler* s) noexcept nogil:
@@ -81,7 +97,7 @@ cdef inline void sample_enter(Heap* h, uint32_t class_, void* p) noexcept nogil:
     if h.recording:
         h.sample_fetched.left -= 1
         if h.sample_fetched.left == 0:
-            chosen = True
+            chosen = sample_accepts(h, class_)
             sample_next(h, &h.sample_fetched)
     sample_push(h, class_, p, chosen)
 
@@ -94,7 +110,7 @@ cdef inline slow_pointer sample_take_fence(Heap* h, uint32_t class_, size_t byte
     b.top -= 2
     h.last_zeroed = False
     if h.recording:
-        followed = profile_take(h.allocator, bytes, class_, h.recording)
+        followed = sample_follow(h, bytes, class_, p)
     if followed == NULL:
         return p
     sample_enter(h, class_, p)
@@ -122,6 +138,8 @@ cdef inline slow_pointer sample_fetched(Heap* h, uint32_t class_, size_t bytes, 
     while h.sample_fetched.left <= got - chosen:
         chosen += h.sample_fetched.left
         sample_next(h, &h.sample_fetched)
+        if not sample_accepts(h, class_):
+            continue
         if chosen == 1:
             direct = True
         else:
@@ -129,7 +147,7 @@ cdef inline slow_pointer sample_fetched(Heap* h, uint32_t class_, size_t bytes, 
     h.sample_fetched.left -= got - chosen
     if not direct:
         return first
-    followed = profile_take(h.allocator, bytes, class_, h.recording)
+    followed = sample_follow(h, bytes, class_, first)
     if followed == NULL:
         return first
     h.last_zeroed = False
@@ -142,6 +160,7 @@ cdef inline void sample_freed(Heap* h, uint32_t class_, void* p) noexcept nogil:
     cdef bint chosen = h.recording and h.sample_freed.left == 0
     if chosen:
         sample_next(h, &h.sample_freed)
+        chosen = sample_accepts(h, class_)
     sample_push(h, class_, p, chosen)
 
 

@@ -2,7 +2,7 @@
 #
 # Nothing is reserved. The arena is a range of addresses that the program is not going to use: what it does have there
 # nevertheless is left out.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport (
     rt_load_acquire_u32, rt_load_relaxed_u32, rt_store_relaxed_u32, rt_store_release_u32,
@@ -15,7 +15,7 @@ from rtmalloc.core.base.platform cimport RT_OS_MAPPED, RT_OS_OCCUPIED, RT_OS_REF
 from rtmalloc.core.pages.segment cimport (
     SEGMENT_ACCESSIBLE, SEGMENT_FOREIGN, SEGMENT_MOVING, SEGMENT_NOTHING, SEGMENT_SLICES,
 )
-from rtmalloc.core.pages.summary cimport summary_note
+from rtmalloc.core.pages.summary cimport summary_count, summary_note
 from rtmalloc.core.types cimport PageHeap, Segment
 
 cdef enum:
@@ -42,7 +42,7 @@ cdef inline bint growth_is_dense(const PageHeap* ph, uint32_t end) noexcept nogi
 cdef inline void growth_begin(PageHeap* ph, uint32_t s) noexcept nogil:
     # The memory of segment s is there: all of it is free, but for a header in one of the variants.
     ph.segments[s].free = ~<uint64_t>0 << RT_HEADER_SLICES
-    ph.used_slices += RT_HEADER_SLICES
+    summary_count(ph, RT_HEADER_SLICES, 0)
     summary_note(ph, s)
 
 
@@ -157,7 +157,7 @@ cdef inline bint growth_is_idle(const PageHeap* ph, uint32_t first, uint32_t end
 cdef inline void growth_leave(PageHeap* ph, uint32_t s) noexcept nogil:
     # Segment s, which is idle, is MOVING now: no run is found in it.
     cdef Segment* segment = &ph.segments[s]
-    ph.dirty_slices -= rt_count_bits(segment.dirty)
+    summary_count(ph, 0, -<int64_t>rt_count_bits(segment.dirty))
     segment.free = 0
     segment.dirty = 0
     segment.old = 0
@@ -193,7 +193,7 @@ cdef inline slow_int growth_give_up(PageHeap* ph, uint32_t first, bint dirty_too
             growth_settle(ph, first, end, SEGMENT_ACCESSIBLE)
             for s in range(first, end):
                 ph.segments[s].dirty = ~<uint64_t>0
-                ph.dirty_slices += SEGMENT_SLICES
+                summary_count(ph, 0, SEGMENT_SLICES)
                 summary_note(ph, s)
             end = first
         else:

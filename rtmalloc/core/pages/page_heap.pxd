@@ -2,7 +2,7 @@
 #
 # One lock; no system call under it. summary.pxd finds a segment with a run, base/bitmap.pxd the run inside it, growth.pxd
 # opens more of the arena.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from rtmalloc.core.base.atomics cimport (
@@ -18,7 +18,7 @@ from rtmalloc.core.pages.segment cimport (
     SEGMENT_SLICES, segment_give, segment_give_clean, segment_give_untouched, segment_take,
 )
 from rtmalloc.core.pages.summary cimport (
-    SLICE_NONE, SUMMARY_DIRTY, SUMMARY_FREE, summary_find, summary_find_across, summary_note,
+    SLICE_NONE, SUMMARY_DIRTY, SUMMARY_FREE, summary_count, summary_find, summary_find_across, summary_note,
 )
 from rtmalloc.core.types cimport PageHeap, Rise, Segment
 
@@ -62,8 +62,7 @@ cdef inline void page_heap_note_taken(PageHeap* ph, Segment* segment, uint64_t m
     # `mask` is about to leave the free set of `segment`.
     if RT_GUARDED:
         page_heap_guard_open(ph, segment, mask)
-    ph.dirty_slices -= rt_count_bits(mask & segment.dirty)
-    ph.used_slices += rt_count_bits(mask)
+    summary_count(ph, rt_count_bits(mask), -<int64_t>rt_count_bits(mask & segment.dirty))
     rt_store_relaxed_u64(&ph.wanted_back, ph.wanted_back + rt_count_bits(mask & segment.purged))
 
 
@@ -119,8 +118,7 @@ cdef inline void page_heap_mark(PageHeap* ph, uint32_t slice, uint32_t count, in
                 segment_give_clean(segment, mask)
             else:
                 segment_give_untouched(segment, mask)
-            ph.used_slices -= n
-            ph.dirty_slices += rt_count_bits(mask & segment.dirty)
+            summary_count(ph, -<int64_t>n, rt_count_bits(mask & segment.dirty))
         summary_note(ph, s)
         slice += n
         count -= n

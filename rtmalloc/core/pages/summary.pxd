@@ -3,7 +3,7 @@
 #
 # A summary is a bitmap over segments. There is one for each length 1, 2, 4, ... 64, for free slices and for those that are
 # dirty as well. They belong to the page heap, and are changed under its lock.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_store_relaxed_u32, rt_store_relaxed_u64
 from rtmalloc.core.base.bitmap cimport (
@@ -43,6 +43,12 @@ cdef inline void summary_note_level(PageHeap* ph, uint32_t which, uint32_t s, ui
         before -= 1
         word = summary_word(ph, which, before, s >> 6)
         rt_store_relaxed_u64(word, word[0] & ~bit)
+
+
+cdef inline void summary_count(PageHeap* ph, int64_t used, int64_t dirty) noexcept nogil:
+    # So many slices more are in use, and are free and dirty. Who estimates reads the counters without the lock.
+    rt_store_relaxed_u64(&ph.used_slices, ph.used_slices + <uint64_t>used)
+    rt_store_relaxed_u64(&ph.dirty_slices, ph.dirty_slices + <uint64_t>dirty)
 
 
 cdef inline void summary_note(PageHeap* ph, uint32_t s) noexcept nogil:

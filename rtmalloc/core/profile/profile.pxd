@@ -36,29 +36,39 @@ cdef inline ProfileBucket* profile_bucket(Allocator* a, size_t bytes) noexcept n
     return &a.profile.tables.small[(bytes + 15) >> 4 if bytes else 1]
 
 
-cdef inline slow_pointer profile_take(Allocator* a, size_t bytes, uint32_t class_, uint32_t recording) noexcept nogil:
-    # An object for a request that was chosen in a recording, which is counted; NULL when that recording is over, or there
-    # is no memory. It is not zeroed.
-    cdef ProfileBucket* bucket
-    cdef ProfileRecord* record
-    cdef Span* s
-    cdef uint64_t now
+cdef inline void* profile_object(Allocator* a, uint32_t class_, ProfileRecord** record) noexcept nogil:
+    # Under the lock: an object of a slab and its record, which the caller fills; NULL when there is no memory.
+    cdef Span* s = a.profile.slabs[class_]
     cdef uint32_t w = 0
     cdef uint32_t object_
-    lock_take(&a.profile.lock)
-    s = a.profile.slabs[class_]
-    if a.profile.recording != recording or (s == NULL and slab_new(a, class_) == NULL):
-        lock_drop(&a.profile.lock)
+    if s == NULL:
+        s = slab_new(a, class_)
+    if s == NULL:
         return NULL
-    s = a.profile.slabs[class_]
     while s.bits[w] == 0:
         w += 1
     object_ = w * 64 + rt_lowest_bit(s.bits[w])
     s.bits[w] &= s.bits[w] - 1
     if not span_has_free(s):
         slab_unlist(a, s)
+    record[0] = &(<ProfileRecord*>s.records)[object_]
+    return s.base + <size_t>object_ * s.size
+
+
+cdef inline slow_pointer profile_take(Allocator* a, size_t bytes, uint32_t class_, uint32_t recording) noexcept nogil:
+    # An object for a request that was chosen in a recording, which is counted; NULL when that recording is over, or there
+    # is no memory. It is not zeroed.
+    cdef ProfileBucket* bucket
+    cdef ProfileRecord* record = NULL
+    cdef uint64_t now
+    cdef void* p = NULL
+    lock_take(&a.profile.lock)
+    if a.profile.recording == recording and not a.profile.of_heap:
+        p = profile_object(a, class_, &record)
+    if p == NULL:
+        lock_drop(&a.profile.lock)
+        return NULL
     now = profile_now(a)
-    record = &(<ProfileRecord*>s.records)[object_]
     record.begin = now
     record.bytes = <uint32_t>bytes
     record.recording = a.profile.recording
@@ -72,7 +82,7 @@ cdef inline slow_pointer profile_take(Allocator* a, size_t bytes, uint32_t class
     bucket.life -= a.profile.every * now
     bucket.byte_life -= a.profile.every * now * bytes
     lock_drop(&a.profile.lock)
-    return s.base + <size_t>object_ * s.size
+    return p
 
 
 cdef inline slow_int profile_give(Allocator* a, void* block) noexcept nogil:
@@ -91,7 +101,7 @@ cdef inline slow_int profile_give(Allocator* a, void* block) noexcept nogil:
         lock_drop(&a.profile.lock)
         return 2
     record = &(<ProfileRecord*>s.records)[object_]
-    if record.recording == a.profile.recording:
+    if record.recording == a.profile.recording and not a.profile.of_heap:
         now = profile_now(a)
         weight = record.weight
         bucket = profile_bucket(a, record.bytes)
@@ -124,7 +134,7 @@ cdef inline uint32_t profile_large_bucket(uint64_t bytes) noexcept nogil:
 cdef inline void profile_note_large(Allocator* a, size_t bytes) noexcept nogil:
     # A request above the small classes.
     cdef ProfileLarge* bucket
-    if rt_load_relaxed_u32(&a.profile.recording) == 0 or bytes < 8:
+    if rt_load_relaxed_u32(&a.profile.recording) == 0 or rt_load_relaxed_u32(&a.profile.of_heap) or bytes < 8:
         return
     bucket = &a.profile.tables.large[profile_large_bucket(bytes)]
     rt_add_u64(&bucket.requests, 1)
@@ -133,22 +143,31 @@ cdef inline void profile_note_large(Allocator* a, size_t bytes) noexcept nogil:
 
 # ---- recordings
 
-cdef inline cold_int profile_start(Allocator* a, uint32_t every) noexcept nogil:
-    # Begin a recording; what an earlier one counted is forgotten. 0 when there is no memory for it.
-    lock_take(&a.profile.lock)
-    if a.profile.tables == NULL:
-        a.profile.tables = <ProfileTables*>rt_os_map(sizeof(ProfileTables))
-        if a.profile.tables == NULL:
-            lock_drop(&a.profile.lock)
-            return 0
-    memset(a.profile.tables, 0, sizeof(ProfileTables))
+cdef inline void profile_begin(Allocator* a, uint32_t every, uint32_t of_heap) noexcept nogil:
+    # Under the lock: another recording. What was followed before belongs to none any more.
     a.profile.every = every
     a.profile.began = rt_os_clock_ms()
     a.profile.ended = 0
     a.profile.last_recording += 1
     if a.profile.last_recording == 0:
         a.profile.last_recording = 1
+    rt_store_relaxed_u32(&a.profile.of_heap, of_heap)
     rt_store_relaxed_u32(&a.profile.recording, a.profile.last_recording)
+
+
+cdef inline cold_int profile_start(Allocator* a, uint32_t every) noexcept nogil:
+    # Begin a recording; what an earlier one counted is forgotten. 0 when there is no memory for it, or a heap profile runs.
+    lock_take(&a.profile.lock)
+    if a.profile.recording and a.profile.of_heap:
+        lock_drop(&a.profile.lock)
+        return 0
+    if a.profile.tables == NULL:
+        a.profile.tables = <ProfileTables*>rt_os_map(sizeof(ProfileTables))
+        if a.profile.tables == NULL:
+            lock_drop(&a.profile.lock)
+            return 0
+    memset(a.profile.tables, 0, sizeof(ProfileTables))
+    profile_begin(a, every, 0)
     lock_drop(&a.profile.lock)
     return 1
 
@@ -160,12 +179,6 @@ cdef inline cold_void profile_stop(Allocator* a) noexcept nogil:
         a.profile.ended = rt_os_clock_ms()
         rt_store_relaxed_u32(&a.profile.recording, 0)
     lock_drop(&a.profile.lock)
-
-
-cdef inline cold_void profile_fork_child(Allocator* a) noexcept nogil:
-    # A fork child counts from now on: what was before is its parent's to tell, and what lived then stays uncounted.
-    if a.profile.recording:
-        profile_start(a, a.profile.every)
 
 
 cdef inline cold_int profile_read(Allocator* a, uint32_t index, ProfileBucket* bucket) noexcept nogil:

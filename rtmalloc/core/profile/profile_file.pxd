@@ -21,8 +21,10 @@ cdef extern from *:
     """
     #include <stddef.h>
     static char rt_profile_directory[1024];
+    static char rt_heap_directory[1024];   /* of heap profiles (calls/heap_dump.pxd) */
     """
     char* rt_profile_directory
+    char* rt_heap_directory
 
 cdef struct ProfileText:
     int file
@@ -31,18 +33,22 @@ cdef struct ProfileText:
     char text[PROFILE_TEXT_BYTES]
 
 
-cdef inline cold_int profile_file_open() noexcept nogil:
-    # Keep the directory that the environment names; whether it names one.
+cdef inline cold_int profile_file_keep(char* directory, const char* variable) noexcept nogil:
+    # Keep the directory that a variable of the environment names; whether it names one.
     cdef const char* name
     if not rt_environment_is_ready():
         return 0
-    name = rt_environment_get(b"RTMALLOC_PROFILE")
+    name = rt_environment_get(variable)
     if name == NULL or name[0] == 0:
         return 0
-    if not path_copy(rt_profile_directory, name, strlen(name)):
-        complain(b"RTMALLOC_PROFILE", b"", b"the path is too long")
+    if not path_copy(directory, name, strlen(name)):
+        complain(variable, b"", b"the path is too long")
         return 0
     return 1
+
+
+cdef inline cold_int profile_file_open() noexcept nogil:
+    return profile_file_keep(rt_profile_directory, b"RTMALLOC_PROFILE")
 
 
 cdef inline void profile_text_flush(ProfileText* t) noexcept nogil:

@@ -7,8 +7,8 @@ from libc.stdint cimport uint32_t
 from rtmalloc.core.base._options cimport RT_OPTION_slots
 from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport cold_int, slow_pointer
-from rtmalloc.core.base.lock cimport lock_take, lock_try
-from rtmalloc.core.base.platform cimport rt_os_cpu, rt_os_cpus, rt_os_map
+from rtmalloc.core.base.lock cimport LOCK_SPINS, lock_is_forks, lock_sleep, lock_take, lock_try
+from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_cpu, rt_os_cpus, rt_os_map
 from rtmalloc.core.pages.tag cimport TAG_OWNER_SHIFT, tag_of_class, tag_set
 from rtmalloc.core.spans.formation cimport formation_new
 from rtmalloc.core.spans.shelf cimport Draw, shelf_draw, shelf_leave, shelf_look, shelf_take_over, shelf_unlist
@@ -44,18 +44,32 @@ cdef inline Slot* slot_here(Allocator* a) noexcept nogil:
     return &a.slots[rt_os_cpu() % a.slot_count]
 
 
-cdef inline slow_pointer slot_enter_other(Allocator* a, Slot* mine, uint32_t class_) noexcept nogil:
-    # The lock of the caller's own slot and class was taken: another slot, with that lock, the one of this CPU first; or its
-    # own after all, once it is free.
+cdef inline Slot* slot_try_others(Allocator* a, Slot* mine, uint32_t class_) noexcept nogil:
+    # A slot with its lock, the one of this CPU first, the caller's own last; NULL when all are taken.
     cdef uint32_t first = slot_here(a).number
     cdef uint32_t i
     cdef Slot* slot
-    rt_add_u64(&a.lock_misses, 1)
     for i in range(a.slot_count):
         slot = &a.slots[(first + i) % a.slot_count]
         if slot != mine and lock_try(&slot.shelves[class_].lock):
             return slot
-    lock_take(&mine.shelves[class_].lock)
+    return mine if lock_try(&mine.shelves[class_].lock) else NULL
+
+
+cdef inline slow_pointer slot_enter_other(Allocator* a, Slot* mine, uint32_t class_) noexcept nogil:
+    # The lock of the caller's own slot and class was taken: whichever comes free first. A thread does not wait for one lock
+    # alone, as its holder may have lost its CPU.
+    cdef Slot* slot
+    cdef int i
+    rt_add_u64(&a.lock_misses, 1)
+    while not lock_is_forks():
+        for i in range(LOCK_SPINS):
+            slot = slot_try_others(a, mine, class_)
+            if slot != NULL:
+                return slot
+            rt_cpu_relax()
+        if lock_sleep(&mine.shelves[class_].lock):
+            break
     return mine
 
 

@@ -1,12 +1,12 @@
 # The transfer cache: whole empty spans between the shelves and the page heap, by length.
 # One small LIFO per span length, so that a span given up by one class or slot is formed anew by the next without the
 # page heap's work. What it holds counts as used in the page heap and is resident; it is bounded in bytes and emptied
-# when it was not needed for an epoch.
+# when it was not needed for an epoch. Refills and frees do not wait for its locks: the page heap serves them as well.
 from libc.stdint cimport uint32_t
 
 from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32, rt_store_relaxed_u32
 from rtmalloc.core.base.bitmap cimport rt_lowest_bit
-from rtmalloc.core.base.lock cimport lock_drop, lock_take
+from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
 from rtmalloc.core.pages.page_heap cimport page_heap_give
 from rtmalloc.core.pages.summary cimport SLICE_NONE
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, TRANSFER_SPANS, PageHeap, TransferCache, TransferList
@@ -16,10 +16,9 @@ cdef inline uint32_t transfer_take(TransferCache* t, uint32_t slices) noexcept n
     # An empty span of `slices` slices, its content unknown, or SLICE_NONE.
     cdef TransferList* l = &t.lists[rt_lowest_bit(slices)]
     cdef uint32_t slice = SLICE_NONE
-    if rt_load_relaxed_u32(&l.count) == 0:
+    if rt_load_relaxed_u32(&l.count) == 0 or not lock_try(&l.lock):
         rt_add_u64(&t.misses, 1)
         return SLICE_NONE
-    lock_take(&l.lock)
     if l.count:
         rt_store_relaxed_u32(&l.count, l.count - 1)
         slice = l.slice[l.count]
@@ -36,9 +35,8 @@ cdef inline bint transfer_give(TransferCache* t, uint32_t slice, uint32_t slices
     cdef bint kept = False
     if room > TRANSFER_SPANS:
         room = TRANSFER_SPANS
-    if rt_load_relaxed_u32(&l.count) >= room:
+    if rt_load_relaxed_u32(&l.count) >= room or not lock_try(&l.lock):
         return False
-    lock_take(&l.lock)
     if l.count < room:
         l.slice[l.count] = slice
         rt_store_relaxed_u32(&l.count, l.count + 1)
@@ -48,13 +46,16 @@ cdef inline bint transfer_give(TransferCache* t, uint32_t slice, uint32_t slices
 
 
 cdef inline void transfer_drain(TransferCache* t, PageHeap* pages, bint all) noexcept nogil:
-    # Hand to the page heap what was not needed since the last call, oldest first; everything with `all`.
+    # Hand to the page heap what was not needed since the last call, oldest first, but for lists in use; everything with `all`.
     cdef TransferList* l
     cdef uint32_t length, unneeded, i
     cdef uint32_t gone[TRANSFER_SPANS]
     for length in range(TRANSFER_LENGTHS):
         l = &t.lists[length]
-        lock_take(&l.lock)
+        if not lock_try(&l.lock):
+            if not all:
+                continue
+            lock_take(&l.lock)
         unneeded = l.count if all or l.low > l.count else l.low
         for i in range(unneeded):
             gone[i] = l.slice[i]
