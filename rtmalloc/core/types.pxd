@@ -79,25 +79,22 @@ cdef struct PageHeap:
     void* hook_context
     runs_hook run_hook         # NULL, or called without the lock for each run that is taken or given back
     Segment* segments          # [limit]
-    uint64_t* summaries        # which segments have long runs (pages/page_search.pxd)
+    uint64_t* summaries        # which segments have long runs (pages/summary.pxd)
     const int64_t* address_order  # the option: 0 looks for a run where the last one was taken or given; NULL as if 1
     uint32_t recent            # that segment
-    uint64_t used_slices       # taken and not given back, those in the hands of the purger included
-    uint64_t dirty_slices      # free and dirty
+    uint64_t used_slices       # taken and not given back, those in the hands of the purger included (as the next:
+    uint64_t dirty_slices      # free and dirty        ... stored under the lock, read relaxed without it)
     uint64_t peak_slices       # the most of used and dirty ones together, unless purge_for_peak has lowered it
-    uint64_t unmapped          # times that an idle segment was given up
-    uint64_t wanted_back       # slices taken after they had been purged
+    uint64_t unmapped, wanted_back  # times that an idle segment was given up; slices taken after they had been purged
 
 cdef struct Rise:
     # What taking a run has done to the peak.
     uint64_t slices            # by how many it rose
-    uint64_t used_slices       # the page heap's counters afterwards
-    uint64_t dirty_slices
+    uint64_t used_slices, dirty_slices  # the page heap's counters afterwards
 
 cdef struct HugePages:
-    # Whether huge pages pay (pages/huge.pxd). atomic; the numbers only steer.
-    uint32_t pause             # segments that the pause is long, 0 = the last huge page was quick
-    uint32_t trust             # segments that go untested, 0 = the last huge page was slow
+    # Whether huge pages pay (pages/huge_pages.pxd). atomic; the numbers only steer.
+    uint32_t pause, trust      # segments that the pause is long (0 = the last huge page was quick), that go untested (0 = slow)
     uint32_t left              # segments still to be opened before the next test
 
 cdef struct Span:
@@ -191,6 +188,11 @@ cdef struct Slot:
     Shelf shelves[CLASSES_MOST]
 
 
+cdef struct Inheritance:
+    # In a fork child: partly used spans, whose pages the parent shares (spans/inherited.pxd). atomic
+    uint64_t classes[2]        # bit c = those of class c are still on their shelves
+    uint64_t room              # slices that new spans may take before they are drawn from again; 0 or negative: they are
+
 # ---- heaps: what one thread (or one CPU) keeps in front of the slots
 
 cdef struct Bin:
@@ -276,8 +278,7 @@ cdef struct ProfileBucket:
     uint64_t byte_life         # the same of bytes
 
 cdef struct ProfileLarge:
-    uint64_t requests          # (atomic, both) all of them, none twice
-    uint64_t bytes
+    uint64_t requests, bytes   # (atomic) all of them, none twice
 
 cdef struct ProfileRecord:
     # An object that is followed. profile lock
@@ -372,6 +373,7 @@ cdef struct Allocator:
     Arena arena
     TransferCache transfer
     Slot* slots                # [slot_count]
+    Inheritance inheritance
     uint32_t slot_count        # 1 .. SLOTS_MOST, fixed when the allocator opens
     uint32_t flush_epoch       # raised when all heaps shall give back what they cache, each at its next tick (atomic)
     Options options
@@ -393,8 +395,6 @@ cdef struct Allocator:
     char* heap_memory          # where the next heaps come from ...
     uint32_t heap_room         # ... and how many fit
     Heap* reclaim              # heap whose thread was looked at last
-    uint32_t heap_count        # (read relaxed without the lock)
-    uint32_t heaps_awake       # heaps that ticked in the last epochs (read relaxed without the lock)
+    uint32_t heap_count, heaps_awake  # all, and those that ticked in the last epochs (read relaxed without the lock)
     uint32_t cpus              # heaps of CPUs
-    uint64_t threads_started   # heaps handed to threads
-    uint64_t threads_ended
+    uint64_t threads_started, threads_ended  # heaps handed to threads, and given back

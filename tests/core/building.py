@@ -37,6 +37,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
     "idle": ("idle.c",),
+    "inherited": ("inherited.c",),
     "limit": ("limit.c",),
     "raw_fork": ("raw_fork.c",),
     "early": ("early.c",),

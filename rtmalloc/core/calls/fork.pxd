@@ -31,6 +31,7 @@ from rtmalloc.core.pages.page_heap cimport page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_class, tag_of_slice
 from rtmalloc.core.profile.heap_profile cimport heap_profile_fork_child
+from rtmalloc.core.spans.inherited cimport inherited_begin
 from rtmalloc.core.spans.shelf cimport shelf_of, shelf_put, shelf_read_hints, shelf_take_over
 from rtmalloc.core.spans.span cimport SPAN_HELD, span_is_complete
 from rtmalloc.core.types cimport TRANSFER_LENGTHS, Allocator, Heap, Lock, Span
@@ -232,6 +233,7 @@ cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
     cdef Heap* mine = thread_heap_or_null()
     if mine != NULL:
         mine.tid = rt_os_thread_id()
+    inherited_begin(a)
     background_forget(a)
     limiter_forget(a)
     # What wanted to hear of refusals is the parent's thread, and so is the pipe.

@@ -9,8 +9,10 @@ from rtmalloc.core.base.atomics cimport rt_add_u64, rt_load_relaxed_u32
 from rtmalloc.core.base.attributes cimport cold_int, slow_pointer
 from rtmalloc.core.base.lock cimport LOCK_SPINS, lock_is_forks, lock_sleep, lock_take, lock_try
 from rtmalloc.core.base.platform cimport rt_cpu_relax, rt_os_cpu, rt_os_cpus, rt_os_map
+from rtmalloc.core.base.size_class cimport rt_class_slices
 from rtmalloc.core.pages.tag cimport TAG_OWNER_SHIFT, tag_of_class, tag_set
 from rtmalloc.core.spans.formation cimport formation_new
+from rtmalloc.core.spans.inherited cimport inherited_look, inherited_spend
 from rtmalloc.core.spans.shelf cimport Draw, shelf_draw, shelf_leave, shelf_look, shelf_take_over, shelf_unlist
 from rtmalloc.core.spans.span cimport SPAN_HELD, span_set_state, span_slice
 from rtmalloc.core.types cimport Allocator, Shelf, Slot, Span
@@ -108,11 +110,15 @@ cdef inline Span* slot_steal(Allocator* a, Slot* slot, uint32_t class_) noexcept
 cdef inline Slot* slot_draw(Allocator* a, Slot* mine, uint32_t class_, Draw* d) noexcept nogil:
     # Draw objects of a class, by way of `mine` or, if its lock is taken, another slot, which is returned. d.got stays 0 when
     # there is no memory.
-    cdef Slot* slot = slot_enter(a, mine, class_)
-    cdef Shelf* shelf = &slot.shelves[class_]
-    cdef uint32_t tag = tag_of_class(slot.tag_base, class_)
+    cdef Slot* slot
+    cdef Shelf* shelf
+    cdef uint32_t tag
     cdef Span* s
     cdef bint stolen
+    inherited_look(a, class_)
+    slot = slot_enter(a, mine, class_)
+    shelf = &slot.shelves[class_]
+    tag = tag_of_class(slot.tag_base, class_)
     shelf_draw(a, shelf, d)
     while d.got == 0:
         # Not under the lock: a new span may cost a system call.
@@ -120,6 +126,7 @@ cdef inline Slot* slot_draw(Allocator* a, Slot* mine, uint32_t class_, Draw* d) 
         s = slot_steal(a, slot, class_)
         stolen = s != NULL
         if s == NULL:
+            inherited_spend(a, rt_class_slices[class_])
             s = <Span*>formation_new(a, slot, class_)
             if s == NULL:
                 return slot
