@@ -99,7 +99,7 @@ ASAN = Flavour(
     sanitize=("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "--param", "asan-globals=0"),
     environment=(("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1"), ("UBSAN_OPTIONS", "print_stacktrace=1")),
 )
-# Threads lose their CPU between the steps of the protocol (RT_STORM in rtmalloc/core/atomics.h).
+# Threads lose their CPU between the steps of the protocol (RT_STORM in rtmalloc/core/base/atomics.h).
 STORM = Flavour("storm", core=True, sanitize=("-DRT_STORM",))
 # The equations of types.pxd are looked at while the program runs (rtmalloc/core/calls/check.pxd).
 CHECK = Flavour("check", core=True, sanitize=("-DRT_CHECK=1",))
