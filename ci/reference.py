@@ -18,7 +18,7 @@ CALLS = ROOT / "rtmalloc/core/calls"
 MODULES = ("numpy", "profile", "prometheus")
 
 _SHOWN = r"__attribute__\(\(visibility\(\"default\"\), used"
-_DECLARATION = r"(?P<type>[\w ]+?[ *]+)(?P<name>\w+)(?P<arguments>\([^()]*(?:\([^()]*\)[^()]*)*\))"
+_DECLARATION = r"(?P<type>[\w ]+?[ *]+)(?P<name>\w+) ?(?P<arguments>\([^()]*(?:\([^()]*\)[^()]*)*\))"
 _FUNCTION = re.compile(
     rf"^extern {_DECLARATION} {_SHOWN}, alias|^{_SHOWN}\)\) {_DECLARATION.replace('?P<', '?P<own_')} \{{"
 )

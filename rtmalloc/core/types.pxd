@@ -348,7 +348,7 @@ cdef struct Background:
     uint64_t rests_until       # clock, in ms, before which no other one is started, since a fork has ended one (atomic)
     uint64_t inside            # free bytes inside spans, as far as heaps have told by their ticks (atomic, as the next two)
     uint64_t settled           # least free bytes seen since the thread last ended: it starts at BACKGROUND_WORTH more
-    uint32_t held              # calls under way that want the process to have no thread of ours: none is started
+    uint32_t held, process     # calls under way that want no thread of ours: none is started; number of the process that this is of
     rt_pressure_source sources[RT_PRESSURE_SOURCES]
 
 cdef struct Limit:

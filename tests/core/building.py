@@ -38,6 +38,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "kernel": ("kernel.c", "support.c"),
     "idle": ("idle.c",),
     "inherited": ("inherited.c",),
+    "companion": ("companion.c",),
     "limit": ("limit.c",),
     "raw_fork": ("raw_fork.c",),
     "early": ("early.c",),

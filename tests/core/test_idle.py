@@ -58,3 +58,49 @@ def test_a_program_that_locks_itself_in_gets_no_thread() -> None:
     assert (seen["threads_before"], seen["threads_after"], seen["threads_later"]) == (2, 1, 1)
 
 
+
+
+# ---- in odd company
+
+
+def companion(mode: str) -> dict[str, int]:
+    """What the driver prints: numbers by name. It has waited for nothing that is not there."""
+    done = run([driver("companion", PLAIN), mode], environment=preloaded(""), seconds=40)
+    if done.returncode == 77:
+        pytest.skip("the kernel refuses the filter, or the priority")
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
+    return {name: int(value) for name, value in (line.split() for line in done.stdout.splitlines())}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_copy_of_the_process_does_not_wait_for_a_thread_that_it_has_not() -> None:
+    assert companion("clone") == {"threads": 2, "bad": 0}
+
+
+def test_a_child_of_vfork_starts_none() -> None:
+    assert companion("vfork") == {"bad_forks": 0}
+
+
+def test_what_a_child_of_vfork_gives_up_is_the_childs() -> None:
+    assert companion("locks")["resident_kib"] < 16 * MIB
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a filter without no_new_privs")
+def test_forks_do_not_wait_for_a_thread_that_was_killed() -> None:
+    assert companion("killed") == {"threads": 2, "bad_forks": 0}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a filter without no_new_privs")
+def test_a_thread_behind_a_filter_of_its_own_starts_none() -> None:
+    assert companion("filter") == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or len(os.sched_getaffinity(0)) == 1, reason="priorities and two CPUs")
+def test_it_has_no_priority_and_no_place_of_its_own() -> None:
+    seen = companion("fifo")
+    assert seen["policy"] == 0
+    assert seen["cpus"] == len(os.sched_getaffinity(0))
+
+
+def test_large_blocks_alone_are_reason_enough() -> None:
+    assert companion("large")["resident_kib"] < 16 * MIB

@@ -72,6 +72,9 @@ static inline uint64_t rt_cgroup_limit(void) {
         if (strncmp(line, "0::/", 4) == 0) {
             value = rt_cgroup_least("/sys/fs/cgroup", line + 3, (size_t)(end - line - 3), "memory.max");
             least = value < least ? value : least;
+            /* Beyond it the kernel takes pages away, and the group stands still meanwhile. */
+            value = rt_cgroup_least("/sys/fs/cgroup", line + 3, (size_t)(end - line - 3), "memory.high");
+            least = value < least ? value : least;
             value = rt_cgroup_least("/sys/fs/cgroup/unified", line + 3, (size_t)(end - line - 3), "memory.max");
         } else if ((path = rt_cgroup_is_memory(line, end)))
             value = rt_cgroup_least("/sys/fs/cgroup/memory", path, (size_t)(end - path), "memory.limit_in_bytes");

@@ -114,6 +114,9 @@ static inline size_t rt_os_page_size(void) {
     return page ? page : 4096;
 }
 
+/* Whether the process began as root: it may become somebody else. */
+static inline int rt_os_is_root(void) { return getauxval(AT_EUID) == 0; }
+
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */
 static inline uint64_t rt_os_thread_us(void) {
     struct timespec t = rt_clock(CLOCK_THREAD_CPUTIME_ID);
@@ -226,6 +229,19 @@ static inline const char *rt_os_read_stat(const char *path, char *text, size_t r
     *at = 0;
     while (at > text && at[-1] != ')') at--;
     return at > text ? at : "";
+}
+
+/* Bytes that are resident and of no file; the highest number where the kernel does not say. */
+static inline uint64_t rt_os_private_bytes(size_t page) {
+    char text[128];
+    int64_t length = rt_os_read_file("/proc/self/statm", text, sizeof text - 1);
+    uint64_t number[3] = {0};
+    int field = 0;
+    for (int64_t i = 0; i < length && field < 3; i++) {
+        if (text[i] == ' ') field++;
+        else number[field] = number[field] * 10 + (uint64_t)(text[i] - '0');
+    }
+    return field == 3 && number[1] >= number[2] ? (number[1] - number[2]) * page : ~(uint64_t)0;
 }
 
 /* A new file in `directory`, which is made if it is not there: its descriptor, or -1. */

@@ -33,6 +33,8 @@ cdef extern from "base/platform.h" nogil:
     size_t rt_os_resident(char* p, size_t bytes, size_t page) noexcept
     size_t rt_os_page_size() noexcept
     size_t rt_os_address_end() noexcept
+    bint rt_os_is_root() noexcept
+    uint64_t rt_os_private_bytes(size_t page) noexcept
     uint64_t rt_os_clock_ms() noexcept
     uint64_t rt_os_clock_us() noexcept
     uint64_t rt_os_thread_us() noexcept

@@ -40,7 +40,7 @@ RT_ALONE int prctl(int option, ...) {
     va_end(rest);
     if (!rt_prctl_confines(option)) return rt_system_answer(rt_system(SYS_prctl, option, a, b, c, d));
     /* A filter follows what comes before one: behind it the start of a thread may be fatal. */
-    if (option == PR_SET_NO_NEW_PRIVS) __atomic_store_n(&rt_thread_unwelcome, 1, __ATOMIC_RELAXED);
+    if (option == PR_SET_NO_NEW_PRIVS && rt_background_is_ours()) __atomic_store_n(&rt_thread_unwelcome, 1, __ATOMIC_RELAXED);
     rt_background_hold();
     answer = rt_system(SYS_prctl, option, a, b, c, d);
     if (option == PR_SET_SECCOMP && answer == 0) rt_background_refuse();
@@ -48,29 +48,43 @@ RT_ALONE int prctl(int option, ...) {
     return rt_system_answer(answer);
 }
 
-/* Who the process is. The C library's own function does it in all of the program's threads; the next thread of ours is made by one
- * of these, and has what it has. */
+/* Who the process is. The C library's own function does it in all of the program's threads; the next thread of ours is made by
+ * one of these, and has what it has. A forked child may call them while the loader's lock is nobody's: so a program that may
+ * become somebody else looks its functions up when the library is loaded. */
+enum { RT_IDENTITY_setuid, RT_IDENTITY_seteuid, RT_IDENTITY_setreuid, RT_IDENTITY_setresuid, RT_IDENTITY_setgid,
+       RT_IDENTITY_setegid, RT_IDENTITY_setregid, RT_IDENTITY_setresgid, RT_IDENTITY_setgroups, RT_IDENTITY_initgroups,
+       RT_IDENTITIES };
+static void *rt_identity[RT_IDENTITIES];
+static void *rt_identity_of(int which, const char *name) {
+    void *found = __atomic_load_n(&rt_identity[which], __ATOMIC_ACQUIRE);
+    if (!found) __atomic_store_n(&rt_identity[which], found = dlsym(RTLD_NEXT, name), __ATOMIC_RELEASE);
+    if (!found) errno = ENOSYS;
+    return found;
+}
 #define RT_ALONE_IDENTITY(name, parameters, arguments)                                                                 \
-    RT_ALONE int name parameters {                                                                                     \
-        int (*theirs) parameters = (int (*) parameters)dlsym(RTLD_NEXT, #name);                                        \
+    int name parameters {                                                                                              \
+        int (*theirs) parameters = (int (*) parameters)rt_identity_of(RT_IDENTITY_##name, #name);                      \
         int answer;                                                                                                    \
-        if (!theirs) {                                                                                                 \
-            errno = ENOSYS;                                                                                            \
-            return -1;                                                                                                 \
-        }                                                                                                              \
+        if (!theirs) return -1;                                                                                        \
         rt_background_hold();                                                                                          \
         answer = theirs arguments;                                                                                     \
         rt_background_release();                                                                                       \
         return answer;                                                                                                 \
     }
-RT_ALONE_IDENTITY(setuid, (uid_t a), (a))
-RT_ALONE_IDENTITY(seteuid, (uid_t a), (a))
-RT_ALONE_IDENTITY(setreuid, (uid_t a, uid_t b), (a, b))
-RT_ALONE_IDENTITY(setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
-RT_ALONE_IDENTITY(setgid, (gid_t a), (a))
-RT_ALONE_IDENTITY(setegid, (gid_t a), (a))
-RT_ALONE_IDENTITY(setregid, (gid_t a, gid_t b), (a, b))
-RT_ALONE_IDENTITY(setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
-RT_ALONE_IDENTITY(setgroups, (size_t count, const gid_t *groups), (count, groups))
-RT_ALONE_IDENTITY(initgroups, (const char *user, gid_t group), (user, group))
+RT_ALONE RT_ALONE_IDENTITY(setuid, (uid_t a), (a))
+RT_ALONE RT_ALONE_IDENTITY(seteuid, (uid_t a), (a))
+RT_ALONE RT_ALONE_IDENTITY(setreuid, (uid_t a, uid_t b), (a, b))
+RT_ALONE RT_ALONE_IDENTITY(setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
+RT_ALONE RT_ALONE_IDENTITY(setgid, (gid_t a), (a))
+RT_ALONE RT_ALONE_IDENTITY(setegid, (gid_t a), (a))
+RT_ALONE RT_ALONE_IDENTITY(setregid, (gid_t a, gid_t b), (a, b))
+RT_ALONE RT_ALONE_IDENTITY(setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
+RT_ALONE RT_ALONE_IDENTITY(setgroups, (size_t count, const gid_t *groups), (count, groups))
+RT_ALONE RT_ALONE_IDENTITY(initgroups, (const char *user, gid_t group), (user, group))
+static void rt_identity_open(void) {
+    static const char *const name[RT_IDENTITIES] = {"setuid", "seteuid", "setreuid", "setresuid", "setgid",
+                                                    "setegid", "setregid", "setresgid", "setgroups", "initgroups"};
+    int i;
+    for (i = 0; i < RT_IDENTITIES; i++) rt_identity_of(i, name[i]);
+}
 #endif

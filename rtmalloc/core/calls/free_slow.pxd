@@ -114,7 +114,9 @@ cdef inline slow_void free_other(void* p) noexcept nogil:
     cdef int32_t beats = free_special(p, &tag)
     cdef Heap* h = thread_heap()
     if beats != FREE_SMALL:
-        if beats and heap_is_real(h):
+        if beats and not heap_is_real(h):
+            h = <Heap*>thread_heap_open()
+        if beats and h != NULL:
             tick_beats(h, beats)
         return
     if unlikely(not heap_is_real(h)):

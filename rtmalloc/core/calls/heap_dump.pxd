@@ -42,7 +42,11 @@ cdef extern from "calls/heap_file.h" nogil:
     bint rt_heap_is_wanted() noexcept
 
 cdef extern from "calls/heap_symbol.h" nogil:
-    uint64_t rt_heap_symbol(uint64_t address, const char** file, const char** symbol) noexcept
+    ctypedef struct rt_symbol:
+        uint64_t offset
+        char file[256]
+        char name[256]
+    void rt_heap_symbol(uint64_t address, rt_symbol* symbol) noexcept
 
 cdef enum:
     HEAP_DUMP_ROWS = 1024      # objects that a slab has at most
@@ -119,17 +123,17 @@ cdef inline void heap_dump_head(Allocator* a, ProfileText* t) noexcept nogil:
 
 cdef inline void heap_dump_frame(rt_heap_tables* tables, ProfileText* t, const rt_heap_frame* f) noexcept nogil:
     # [0, offset, file, symbol], [1, line, number of the file, number of the name], or [2]: a remark.
-    cdef const char* file = NULL
-    cdef const char* symbol = NULL
+    cdef rt_symbol symbol
     profile_text(t, b",\n[")
     profile_number(t, f.kind)
     if f.kind == 0:
         profile_text(t, b", ")
-        profile_number(t, rt_heap_symbol(f.address, &file, &symbol))
+        rt_heap_symbol(f.address, &symbol)
+        profile_number(t, symbol.offset)
         profile_text(t, b", ")
-        heap_dump_string(t, file, strlen(file))
+        heap_dump_string(t, symbol.file, strlen(symbol.file))
         profile_text(t, b", ")
-        heap_dump_string(t, symbol, strlen(symbol))
+        heap_dump_string(t, symbol.name, strlen(symbol.name))
     elif f.kind == 1:
         profile_text(t, b", ")
         profile_number(t, f.line)

@@ -1,78 +1,84 @@
 /* Whose an instruction is, without the loader's lock: for the background thread, which the C library may not know.
- * Who maps an address _dl_find_object tells, and its symbol the module's own table. Modules may be unloaded meanwhile, as behind
- * dladdr. */
+ * Who maps an address _dl_find_object tells, and its symbol the module's own table. The module may be unloaded meanwhile, so
+ * all of it is read by process_vm_readv, which answers where memory is not there. */
 #ifndef RT_HEAP_SYMBOL_H
 #define RT_HEAP_SYMBOL_H
 #include <fcntl.h>
 #include <link.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/uio.h>
 #include "base/system.h"
 #include "base/unwind.h"
+enum { RT_SYMBOL_DYNAMIC = 64, RT_SYMBOL_PIECE = 128, RT_SYMBOL_NAME = 256 };
 typedef struct {
-    const ElfW(Sym) *all;
-    const char *names;
-    const uint32_t *hash, *gnu_hash; /* one of them tells how many there are */
-} rt_symbols;
+    uint64_t offset; /* from the module's first byte in memory */
+    char file[RT_SYMBOL_NAME], name[RT_SYMBOL_NAME];
+} rt_symbol;
 
-static inline uint32_t rt_symbols_count(const rt_symbols *s) {
-    uint32_t buckets, first, last = 0, i;
-    const uint32_t *bucket;
-    if (s->hash) return s->hash[1];
-    if (!s->gnu_hash) return 0;
-    buckets = s->gnu_hash[0], first = s->gnu_hash[1];
-    bucket = s->gnu_hash + 4 + s->gnu_hash[2] * (sizeof(ElfW(Addr)) / 4);
-    for (i = 0; i < buckets; i++) last = bucket[i] > last ? bucket[i] : last;
-    if (last < first) return first;
-    while (!(bucket[buckets + last - first] & 1)) last++; /* the last of a chain is odd */
-    return last + 1;
+/* Copy what is there of [address, address + bytes); how much that is. */
+static inline size_t rt_symbol_read(uint64_t address, void *to, size_t bytes) {
+    struct iovec here = {to, bytes}, there[2] = {{(void *)(uintptr_t)address, bytes}, {NULL, 0}};
+    size_t first = 4096 - (size_t)(address & 4095);
+    long n;
+    if (first < bytes) {
+        there[0].iov_len = first;
+        there[1] = (struct iovec){(void *)(uintptr_t)(address + first), bytes - first};
+    }
+    n = rt_system(SYS_process_vm_readv, rt_system(SYS_getpid), &here, 1, there, 2, 0);
+    return n > 0 ? (size_t)n : 0;
+}
+/* A string of the module's, cut where the room or the memory ends. */
+static inline void rt_symbol_text(uint64_t address, char *to) {
+    to[rt_symbol_read(address, to, RT_SYMBOL_NAME - 1)] = 0;
 }
 
-static inline rt_symbols rt_symbols_of(const struct link_map *module) {
-    rt_symbols s = {0};
-    const ElfW(Dyn) *d;
-    for (d = module->l_ld; d && d->d_tag != DT_NULL; d++) {
+/* The symbol that `offset` from the load address lies in: the last one at or below it. Linkers put the table of names behind
+ * that of symbols, which therefore ends there. */
+static inline void rt_symbol_find(uint64_t symbols, uint64_t names, uint64_t offset, char *name) {
+    ElfW(Sym) piece[RT_SYMBOL_PIECE];
+    uint64_t best = 0, at = 0;
+    size_t count, i;
+    for (; symbols < names; symbols += count * sizeof *piece) {
+        count = rt_symbol_read(symbols, piece, sizeof piece) / sizeof *piece;
+        if (!count) break;
+        for (i = 0; i < count && symbols + (i + 1) * sizeof *piece <= names; i++) {
+            const ElfW(Sym) *s = &piece[i];
+            if (s->st_shndx == SHN_UNDEF || s->st_value <= best || ELF64_ST_TYPE(s->st_info) == STT_TLS) continue;
+            if (s->st_value > offset || (s->st_size && offset >= s->st_value + s->st_size)) continue;
+            best = s->st_value, at = names + s->st_name;
+        }
+    }
+    if (best) rt_symbol_text(at, name);
+}
+
+static inline void rt_symbol_in(const struct link_map *module, uint64_t address, char *name) {
+    ElfW(Dyn) dynamic[RT_SYMBOL_DYNAMIC];
+    size_t count = rt_symbol_read((uint64_t)(uintptr_t)module->l_ld, dynamic, sizeof dynamic) / sizeof *dynamic, i;
+    uint64_t symbols = 0, names = 0, there;
+    for (i = 0; i < count && dynamic[i].d_tag != DT_NULL; i++) {
         /* The loader has made addresses of distances, but for the kernel's module. */
-        uintptr_t there = d->d_un.d_ptr < module->l_addr ? d->d_un.d_ptr + module->l_addr : d->d_un.d_ptr;
-        if (d->d_tag == DT_SYMTAB) s.all = (const ElfW(Sym) *)there;
-        if (d->d_tag == DT_STRTAB) s.names = (const char *)there;
-        if (d->d_tag == DT_HASH) s.hash = (const uint32_t *)there;
-        if (d->d_tag == DT_GNU_HASH) s.gnu_hash = (const uint32_t *)there;
+        there = dynamic[i].d_un.d_ptr < module->l_addr ? dynamic[i].d_un.d_ptr + module->l_addr : dynamic[i].d_un.d_ptr;
+        if (dynamic[i].d_tag == DT_SYMTAB) symbols = there;
+        if (dynamic[i].d_tag == DT_STRTAB) names = there;
     }
-    return s;
+    if (symbols && names) rt_symbol_find(symbols, names, address - module->l_addr, name);
 }
 
-/* The name of the symbol that `offset` from the module's load address lies in, "" when it lies in none that is known. */
-static inline const char *rt_symbols_name(const rt_symbols *s, uint64_t offset) {
-    const ElfW(Sym) *best = NULL, *one;
-    uint32_t i, count = s->all && s->names ? rt_symbols_count(s) : 0;
-    for (i = 0; i < count; i++) {
-        one = &s->all[i];
-        if (one->st_shndx == SHN_UNDEF || one->st_value == 0 || ELF64_ST_TYPE(one->st_info) == STT_TLS) continue;
-        if (one->st_value > offset || (one->st_size && offset >= one->st_value + one->st_size)) continue;
-        if (!best || one->st_value > best->st_value) best = one;
-    }
-    return best ? s->names + best->st_name : "";
-}
-
-/* The program's own file, which the loader calls "". */
-static inline const char *rt_heap_program(void) {
-    static char path[1024];
-    if (!*path) rt_system(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1);
-    return path;
-}
-
-/* The file, the symbol, and the distance from the file's first byte in memory. */
-static inline uint64_t rt_heap_symbol(uint64_t address, const char **file, const char **symbol) {
+static inline void rt_heap_symbol(uint64_t address, rt_symbol *symbol) {
     rt_object_found found;
     rt_object_finder find = __atomic_load_n(&rt_object_find, __ATOMIC_ACQUIRE);
-    const struct link_map *module;
-    rt_symbols symbols;
-    *file = *symbol = "";
-    if (!find || find((void *)(uintptr_t)address, &found) != 0) return address;
-    module = (const struct link_map *)found.link_map;
-    symbols = rt_symbols_of(module);
-    *file = module->l_name && *module->l_name ? module->l_name : rt_heap_program();
-    *symbol = rt_symbols_name(&symbols, address - module->l_addr);
-    return address - (uint64_t)(uintptr_t)found.map_start;
+    struct link_map module;
+    symbol->offset = address;
+    symbol->file[0] = symbol->name[0] = 0;
+    if (!find || find((void *)(uintptr_t)address, &found) != 0) return;
+    if (rt_symbol_read((uint64_t)(uintptr_t)found.link_map, &module, sizeof module) != sizeof module) return;
+    symbol->offset = address - (uint64_t)(uintptr_t)found.map_start;
+    rt_symbol_in(&module, address, symbol->name);
+    rt_symbol_text((uint64_t)(uintptr_t)module.l_name, symbol->file);
+    if (!symbol->file[0]) { /* the program's own */
+        long n = rt_system(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", symbol->file, RT_SYMBOL_NAME - 1);
+        symbol->file[n > 0 ? n : 0] = 0;
+    }
 }
 #endif

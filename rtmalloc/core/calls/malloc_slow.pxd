@@ -156,6 +156,9 @@ cdef inline Heap* front_beats(int32_t beats) noexcept nogil:
     if RT_PERCPU_BUILT and percpu_serves():
         cpu_beats(beats)
         return NULL
+    if h == NULL:
+        # Also a thread that has large blocks alone comes by now and then.
+        h = <Heap*>thread_heap_open()
     if h != NULL:
         tick_beats(h, beats)
     return h

@@ -25,7 +25,7 @@ typedef void *(*rt_thread_body)(void *);
 enum {
     RT_THREAD_STARTED = 0,
     RT_THREAD_REFUSED = 1, /* there is none to be had */
-    RT_THREAD_LATER = 2,   /* the last one still leaves its stack */
+    RT_THREAD_LATER = 2,   /* not now: the last one still leaves its stack, or the kernel is short of something */
     RT_THREAD_GUARD_BYTES = 64 * 1024,   /* below the stack: a page on any kernel */
     RT_THREAD_STACK_BYTES = 128 * 1024,
     RT_THREAD_STORAGE_BYTES = 64 * 1024, /* thread-local variables, which nobody uses, below ... */
@@ -89,8 +89,10 @@ static inline int rt_thread_start_raw(rt_thread_body body, void *argument, uint3
     rt_system(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
     if (!rt_system_failed(answer)) return RT_THREAD_STARTED;
     __atomic_store_n(&rt_thread_alive, 0, __ATOMIC_RELAXED);
-    return RT_THREAD_REFUSED;
+    return answer == -EAGAIN || answer == -ENOMEM ? RT_THREAD_LATER : RT_THREAD_REFUSED;
 }
+/* Whether the kernel still has it: exact. */
+static inline int rt_thread_is_alive(void) { return rt_is_preload && __atomic_load_n(&rt_thread_alive, __ATOMIC_ACQUIRE) != 0; }
 /* In a fork child, where no thread clears it. */
 static inline void rt_thread_forget(void) { rt_thread_alive = 0; }
 #else
@@ -99,6 +101,7 @@ static inline int rt_thread_start_raw(rt_thread_body body, void *argument, uint3
     (void)body, (void)argument, (void)tid;
     return RT_THREAD_REFUSED;
 }
+static inline int rt_thread_is_alive(void) { return 0; }
 static inline void rt_thread_forget(void) {}
 #endif
 
@@ -119,7 +122,7 @@ static inline int rt_thread_start(rt_thread_body body, void *argument, uint32_t 
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     errno = saved;
-    return failed ? RT_THREAD_REFUSED : RT_THREAD_STARTED;
+    return !failed ? RT_THREAD_STARTED : failed == EAGAIN ? RT_THREAD_LATER : RT_THREAD_REFUSED;
 }
 
 /* The number behind "NAME:\t" at the start of a line in a status file of the kernel's; -1 where there is none. */
@@ -133,22 +136,39 @@ static inline int rt_status_number(const char *text, const char *name) {
     while (*p >= '0' && *p <= '9') value = value * 10 + (*p++ - '0');
     return value;
 }
-/* How many system call filters stand in front of a process; -1 where that is not to be known. */
+/* How many system call filters stand in front of a thread; -1 where that is not to be known, -2 where it is not now. */
 static inline int rt_status_filters(const char *path) {
     char text[4096];
     int64_t length = rt_os_read_file(path, text, sizeof text - 1);
-    if (length <= 0) return -1;
+    if (length <= 0) {
+        long file = rt_system(SYS_dup, 0);
+        if (file >= 0) rt_system(SYS_close, file);
+        return file == -EMFILE ? -2 : -1;
+    }
     text[length < (int64_t)sizeof text ? length : (int64_t)sizeof text - 1] = 0;
     if (rt_status_number(text, "Seccomp:") == 0) return 0;
     return rt_status_number(text, "Seccomp_filters:");
 }
-/* Whether a thread that nobody asked for may be started: not behind a filter that the program has put up itself, which may
- * end the process for `clone`, or for the question. A program that means to do so says it by prctl (calls/alone.h). A filter
- * that the container's first process has as well was made for programs with threads. */
+/* Whether a thread that nobody asked for may be started: RT_THREAD_STARTED for yes. Not behind a filter that the program has put
+ * up itself, which may end the process for `clone`, or for the question. A program that means to do so says it by prctl
+ * (calls/alone.h). A filter that the container's first process has as well was made for programs with threads. */
 static uint32_t rt_thread_unwelcome;
 static inline int rt_thread_is_welcome(void) {
-    int filters = __atomic_load_n(&rt_thread_unwelcome, __ATOMIC_RELAXED) ? -1 : rt_status_filters("/proc/self/status");
-    return filters == 0 || (filters > 0 && filters == rt_status_filters("/proc/1/status"));
+    int filters = -1;
+    if (!__atomic_load_n(&rt_thread_unwelcome, __ATOMIC_RELAXED)) filters = rt_status_filters("/proc/thread-self/status");
+    if (filters == -2) return RT_THREAD_LATER;
+    if (filters == 0 || (filters > 0 && filters == rt_status_filters("/proc/1/status"))) return RT_THREAD_STARTED;
+    return RT_THREAD_REFUSED;
+}
+
+/* What the thread does not take over from the one that has started it: real-time priority, and a CPU of its own. */
+static inline void rt_thread_settle(void) {
+    unsigned long mask[128];
+    int priority = 0;
+    long bytes;
+    if (rt_system(SYS_sched_getscheduler, 0) > 0) rt_system(SYS_sched_setscheduler, 0, SCHED_OTHER, &priority);
+    bytes = rt_system(SYS_sched_getaffinity, rt_system(SYS_getpid), sizeof mask, mask);
+    if (bytes > 0) rt_system(SYS_sched_setaffinity, 0, bytes, mask);
 }
 
 /* Name the calling thread. Through a file: prctl is what sandboxes forbid, and plain programs do not call. */

@@ -17,7 +17,8 @@ from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.config cimport RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try, rt_mark_open
 from rtmalloc.core.base.platform cimport (
-    rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_thread_id, rt_os_thread_is_gone, rt_os_yield,
+    rt_os_clock_ms, rt_os_futex_wait_ms, rt_os_futex_wake, rt_os_process_id, rt_os_thread_id, rt_os_thread_is_gone,
+    rt_os_yield,
 )
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, rt_pressure_close, rt_pressure_look, rt_pressure_open
 from rtmalloc.core.giveback.purge cimport purge_is_wanted, purge_work
@@ -33,7 +34,9 @@ cdef extern from "giveback/background.h" nogil:
         RT_THREAD_STARTED
         RT_THREAD_REFUSED
     int rt_thread_start(rt_thread_body body, void* argument, uint32_t* tid) noexcept
-    bint rt_thread_is_welcome() noexcept
+    int rt_thread_is_welcome() noexcept
+    bint rt_thread_is_alive() noexcept
+    void rt_thread_settle() noexcept
     void rt_thread_forget() noexcept
     void rt_thread_name(const char* name, size_t length) noexcept
     void rt_heap_dump_wanted() noexcept
@@ -47,6 +50,10 @@ cdef enum:
     BACKGROUND_LOOK_MS = 250   # between two looks at the sources of pressure, at most
     BACKGROUND_PATIENCE_MS = 1000 # who needs a process of the program's own threads waits so long for it to end
     BACKGROUND_YIELDS = 8      # that often without sleeping
+    BACKGROUND_TRIES = 10      # a call that changes who the process is waits that often so long
+    BACKGROUND_LEAVES_MS = 100 # from its last step to its end, where the kernel does not tell us of it
+    BACKGROUND_STARTER_MS = 20 # from the decision to start one until it has a number
+    BACKGROUND_LATER_MS = 200  # after a start that the kernel refused for now
     BACKGROUND_REST_MS = 500   # after a fork: what counts threads there shall not find a new one
     BACKGROUND_CALM = 3        # passes without activity and without anything to give back, before it ends
 
@@ -158,7 +165,7 @@ cdef inline bint background_ends(Allocator* a) noexcept nogil:
         rt_store_u32(&a.background.state, BACKGROUND_NONE)
         return True
     seen = BACKGROUND_NONE
-    return not rt_load_u32(&a.background.stirred) or not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS)
+    return not rt_load_u32(&a.background.stirred) or rt_load_u32(&a.background.held) or not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS)
 
 
 cdef inline void* background_body(void* argument) noexcept nogil:
@@ -170,6 +177,7 @@ cdef inline void* background_body(void* argument) noexcept nogil:
     cdef uint32_t calm = 0
     rt_store_relaxed_u32(&a.background.tid, rt_os_thread_id())
     rt_thread_name(b"rtmalloc", 8)
+    rt_thread_settle()
     while rt_load_relaxed_u32(&a.background.state) == BACKGROUND_RUNS:
         now = rt_os_clock_ms()
         if background_writes(a):
@@ -207,41 +215,55 @@ cdef inline void background_rest(Allocator* a) noexcept nogil:
         rt_store_relaxed_u64(&a.background.rests_until, rt_os_clock_ms() + BACKGROUND_REST_MS)
 
 
+cdef inline bint background_is_ours "rt_background_is_ours"() noexcept nogil:
+    # False in a child of vfork, and in one that clone has made: the state is the parent's, or of a thread that is not there.
+    return rt_os_process_id() == allocator().background.process
+
+
 cdef inline bint background_stop(Allocator* a) noexcept nogil:
     # Holding nothing: end the thread, and wait until the kernel has forgotten it, for up to a second. A program forks with
     # its own threads alone (CPython warns of others from 3.12 on, which it counts behind the fork's handlers). Whether it ran.
-    cdef uint32_t seen = BACKGROUND_RUNS
-    if rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
-        rt_os_futex_wake(&a.background.state, 1)
-    elif seen != BACKGROUND_ENDS and rt_load_relaxed_u32(&a.background.tid) == 0:
+    if rt_load_u32(&a.background.state) != BACKGROUND_RUNS and rt_load_relaxed_u32(&a.background.tid) == 0:
         return False
-    # It may also be on its way out by itself, and the kernel still count it.
-    background_await(a, rt_os_clock_ms() + BACKGROUND_PATIENCE_MS)
+    if not background_is_ours():
+        return False
+    background_await(a, rt_os_clock_ms())
     return True
 
 
-cdef inline void background_await(Allocator* a, uint64_t patience) noexcept nogil:
-    # Until the thread has ended: its last store is to `state`, behind that of its number (or whoever is about to start it
-    # gives up). On a busy machine it may be long until it runs: who waits sleeps.
-    cdef uint32_t yields = 0
-    cdef uint32_t state = rt_load_u32(&a.background.state)
+cdef inline bint background_lingers(Allocator* a, uint64_t waited) noexcept nogil:
+    # Whether the thread, asked to end, is still there after so many ms. Its number may be another one's by now, it may have
+    # been killed, and in the state ENDS somebody may still be about to start it: hence the limits.
+    cdef uint32_t seen = BACKGROUND_RUNS
     cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
-    while (state == BACKGROUND_ENDS or (tid and not rt_os_thread_is_gone(tid))) and rt_os_clock_ms() < patience:
+    cdef bint gone = tid == 0 or rt_os_thread_is_gone(tid)
+    if rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_ENDS):
+        rt_os_futex_wake(&a.background.state, 1)
+        return True
+    if seen == BACKGROUND_ENDS and not (gone and waited >= BACKGROUND_STARTER_MS):
+        return waited < BACKGROUND_PATIENCE_MS
+    if seen == BACKGROUND_ENDS:
+        rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_NONE)
+    if not gone and waited < (BACKGROUND_PATIENCE_MS if rt_thread_is_alive() else BACKGROUND_LEAVES_MS):
+        return True
+    # The program's next thread may get its number.
+    rt_swap_if_u32(&a.background.tid, &tid, 0)
+    return False
+
+
+cdef inline void background_await(Allocator* a, uint64_t began) noexcept nogil:
+    # On a busy machine it may be long until the thread runs: who waits sleeps.
+    cdef uint32_t yields = 0
+    while background_lingers(a, rt_os_clock_ms() - began):
         yields += 1
         if yields > BACKGROUND_YIELDS:
-            rt_os_futex_wait_ms(&a.background.tid, tid, 1)
+            rt_os_futex_wait_ms(&a.background.tid, rt_load_relaxed_u32(&a.background.tid), 1)
         else:
             rt_os_yield()
-        state = rt_load_u32(&a.background.state)
-        tid = rt_load_relaxed_u32(&a.background.tid)
-    if state != BACKGROUND_ENDS and tid and rt_os_thread_is_gone(tid):
-        # The program's next thread may get its number.
-        rt_swap_if_u32(&a.background.tid, &tid, 0)
 
 
 cdef inline cold_void background_end() noexcept nogil:
-    # End the thread, and wait until the kernel has forgotten it, for up to a second: what follows wants one thread. A heartbeat
-    # may start another one afterwards, if the options still want it.
+    # End the thread: what follows wants one thread. A heartbeat may start another one, if the options still want it.
     background_stop(allocator())
 
 
@@ -256,8 +278,11 @@ cdef inline bint background_is_gone(Allocator* a) noexcept nogil:
 
 cdef inline cold_void background_hold "rt_background_hold"() noexcept nogil:
     # What follows wants no thread of ours, and none is started until background_release.
-    rt_add_u32(&allocator().background.held, 1)
-    background_end()
+    cdef Allocator* a = allocator()
+    cdef int tries = BACKGROUND_TRIES
+    rt_add_u32(&a.background.held, 1)
+    while background_stop(a) and tries and not background_is_gone(a):
+        tries -= 1
 
 
 cdef inline cold_void background_release "rt_background_release"() noexcept nogil:
@@ -267,7 +292,8 @@ cdef inline cold_void background_release "rt_background_release"() noexcept nogi
 cdef inline cold_void background_refuse "rt_background_refuse"() noexcept nogil:
     # No other one is started, in children neither.
     cdef uint32_t seen = BACKGROUND_NONE
-    rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
+    if background_is_ours():
+        rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
 
 
 cdef inline void background_leave(Allocator* a) noexcept nogil:
@@ -292,6 +318,7 @@ cdef inline void background_forget(Allocator* a) noexcept nogil:
     a.background.watched = 0
     a.background.tid = 0
     a.background.held = 0
+    a.background.process = rt_os_process_id()
     a.background.rests_until = 0
     # What is free is shared with the parent: to give it back saves nothing.
     a.background.settled = background_free(a)
@@ -304,18 +331,31 @@ cdef inline cold_void background_start(Allocator* a) noexcept nogil:
     # and the look at `state` in background_hold, and these two the other way round, are sequentially consistent.
     cdef uint32_t seen = BACKGROUND_NONE
     cdef int answer = RT_THREAD_REFUSED
-    if not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
+    if not background_is_ours() or not rt_swap_if_u32(&a.background.state, &seen, BACKGROUND_RUNS):
         return
+    rt_store_relaxed_u32(&a.background.tid, 0)
     if rt_load_u32(&a.background.held):
         rt_store_u32(&a.background.state, BACKGROUND_NONE)
         return
     rt_store_relaxed_u32(&a.background.begun, 1)
     rt_mark_open()
-    if a.options.value[RT_OPTION_background_thread] != BACKGROUND_AUTO or rt_thread_is_welcome():
+    if a.options.value[RT_OPTION_background_thread] == BACKGROUND_AUTO:
+        answer = rt_thread_is_welcome()
+    else:
+        answer = RT_THREAD_STARTED
+    if answer == RT_THREAD_STARTED:
         rt_store_u32(&a.background.stirred, 1)
         answer = rt_thread_start(background_body, a, &a.background.tid)
     if answer != RT_THREAD_STARTED:
+        rt_store_relaxed_u64(&a.background.rests_until, rt_os_clock_ms() + BACKGROUND_LATER_MS)
         rt_store_u32(&a.background.state, BACKGROUND_FAILED if answer == RT_THREAD_REFUSED else BACKGROUND_NONE)
+
+
+cdef inline void background_clear(Allocator* a) noexcept nogil:
+    # The thread has ended by itself: forget its number once the kernel has, before another thread gets it.
+    cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
+    if tid and rt_os_thread_is_gone(tid):
+        rt_swap_if_u32(&a.background.tid, &tid, 0)
 
 
 cdef inline bint background_is_due(Allocator* a) noexcept nogil:
@@ -332,6 +372,8 @@ cdef inline void background_tick(Allocator* a) noexcept nogil:
     if not background_has_purpose(a):
         return
     if rt_load_u32(&a.background.state) == BACKGROUND_NONE:
+        if rt_load_relaxed_u32(&a.background.tid):
+            background_clear(a)
         if background_is_due(a) and rt_os_clock_ms() >= rt_load_relaxed_u64(&a.background.rests_until):
             background_start(a)
         return

@@ -11,7 +11,7 @@ from rtmalloc.core.base.atomics cimport (
 )
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_try
-from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_clock_us
+from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_clock_us, rt_os_private_bytes
 from rtmalloc.core.giveback.pressure cimport pressure_tell
 from rtmalloc.core.giveback.purge cimport purge_hurry, purge_segment
 from rtmalloc.core.heaps.heap_pool cimport heaps_flush
@@ -30,9 +30,11 @@ cdef enum:
     LIMITER_NEAR_PART = 16     # the last one in so many below the limit is near
     LIMITER_SHARE = 4          # of the time, at most: a service that is killed has no use for the rest
     LIMITER_CREDIT_US = 500000
+    LIMITER_VISIT_US = 10000   # of it, at most, while one call waits
     LIMITER_READ_MS = 10000    # between two looks at the control group's files
     LIMITER_TELL_MS = 500      # between two flushes of caches and calls of callbacks
     LIMITER_REST_MS = 50       # after work that found nothing
+    LIMITER_UNTOUCHED_MS = 500 # after a look that found the process small: what it has is not touched
 
 
 cdef inline uint64_t limiter_soft(Allocator* a, uint64_t now) noexcept nogil:
@@ -84,9 +86,12 @@ cdef inline void limiter_work(Allocator* a, uint64_t now, uint64_t target) noexc
         a.limit.credit_us = LIMITER_CREDIT_US
     if a.limit.credit_us <= 0:
         return
+    if now >= a.limit.tell_at and rt_os_private_bytes(a.arena.page_bytes) < target:
+        a.limit.rest_until = now + LIMITER_UNTOUCHED_MS
+        return
     rt_store_relaxed_u64(&a.limit.rounds, a.limit.rounds + 1)
     limiter_tell(a, now)
-    if not limiter_give(a, target, began + a.limit.credit_us):
+    if not limiter_give(a, target, began + (a.limit.credit_us if a.limit.credit_us < LIMITER_VISIT_US else LIMITER_VISIT_US)):
         a.limit.rest_until = now + LIMITER_REST_MS
     ended = <int64_t>rt_os_clock_us()
     a.limit.credit_us -= ended - began

@@ -208,7 +208,8 @@ cdef inline bint purge_is_wanted(Allocator* a, uint64_t now) noexcept nogil:
 
 cdef inline void purge_hurry(Allocator* a, uint64_t until) noexcept nogil:
     # Until the clock says `until` everything free is due at once, however it was to be kept.
-    rt_store_relaxed_u64(&a.purge.hurry_until, until)
+    if until > rt_load_relaxed_u64(&a.purge.hurry_until):
+        rt_store_relaxed_u64(&a.purge.hurry_until, until)
 
 
 cdef inline void purge_tick(Allocator* a, uint64_t now) noexcept nogil:

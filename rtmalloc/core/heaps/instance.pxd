@@ -13,6 +13,7 @@ from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.options cimport (
     PATH_BYTES, options_preset, options_read, rt_environment_get, rt_environment_is_ready,
 )
+from rtmalloc.core.base.platform cimport rt_os_process_id
 from rtmalloc.core.base.table_file cimport table_load, table_seal
 from rtmalloc.core.heaps.tls cimport (
     RT_ALLOCATOR_BYTES, RT_BINS_OFFSET, RT_BIN_COUNT, rt_allocator_storage, rt_fork_register,
@@ -59,6 +60,7 @@ cdef inline cold_int allocator_open_parts(Allocator* a) noexcept nogil:
     if a.arena.base == NULL and not reservation_open(&a.arena):
         return 0
     a.arena.options = &a.options
+    a.background.process = rt_os_process_id()
     if not a.options.value[RT_OPTION_segments]:
         a.arena.pages.run_hook = tables_open_run
     a.arena.pages.address_order = &a.options.value[RT_OPTION_address_order]
