@@ -296,14 +296,25 @@ def test_verify_asks_polars() -> None:
     assert not arrives and not complete and advice.startswith("polars has an allocator compiled in")
 
 
-def test_start_is_quick() -> None:
+def test_start_imports_nothing_slow() -> None:
     code = (
-        "import time; start = time.perf_counter()\n"
+        "import json, sys; before = set(sys.modules)\n"
         "import rtmalloc; rtmalloc.install()\n"
-        "print((time.perf_counter() - start) * 1000)"
+        "print(json.dumps([name for name in set(sys.modules) - before if 'rtmalloc' not in name]))"
     )
-    # 5 ms is the aim, measured on a quiet machine; here it is a guard against imports.
-    assert min(float(succeed(run_code(code, flags=["-S"]))) for _ in range(5)) < 25
+    # 5 ms is the aim. What `site` imports is there already, and Cython makes two.
+    named = {
+        "__future__",
+        "cython_runtime",
+        "_tracemalloc",
+        "_collections_abc",
+        "_stat",
+        "genericpath",
+        "os",
+        "os.path",
+    }
+    found = {name for name in answer(run_code(code, flags=["-S"])) if not name.startswith("_cython")}
+    assert found <= {*named, "posixpath", "stat"}
 
 
 @pytest.mark.parametrize(("route", "domains"), [("plain", []), ("launcher", ALL)])
