@@ -44,6 +44,7 @@ EXCUSED = {
     "test_sys.*test_debugmallocstats": "asks pymalloc to print its statistics, and there is no pymalloc",
     "test_sys.*test_getallocatedblocks": "asks pymalloc for the number of its blocks, and there is no pymalloc",
     "test_shutdown_deadlock_pickle": "cpython#125451, mended in 3.12.8 and 3.13.1: two threads wait for each other",
+    "test_pass_fds_redirected": "lists all descriptors of a child, whose background thread watches pressure by one, 64",
     "test_main_thread_after_fork": "os.fork() warns of every thread; ours ends before a fork, not always in time",
 }
 """By a part of a test's name (``*`` stands for anything), why it may fail with the library."""

@@ -231,14 +231,14 @@ SYSTEMS = {
     ),
     "sid": System(
         "Debian unstable: CPython 3.14 and 3.15, its glibc and gcc",
-        "2 min, 800 MB; tests 10 min",
+        "2 min, 900 MB; tests 20 min",
         sid_setup,
         sid_test,
         lambda: (SID / "usr/bin/python3.15").exists(),
     ),
     "freethreaded": System(
         "free-threaded CPython, built in sid",
-        "sid, and 4 min and 500 MB for each version; tests 4 min",
+        "sid, and 5 min and 500 MB for each version; tests 5 min",
         free_setup,
         free_test,
         lambda: bool(free_versions()),

@@ -95,7 +95,7 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     if rt_is_preload and rt_switch_sanitizer() != NULL:
         # Before anything else: the first allocation would wake it.
         rt_switch_obey(argv, rt_switch_sanitizer())
-    if not rt_python_is_up():
+    if rt_is_preload and not rt_python_is_up():
         if rt_switch_is_off():
             rt_switch_obey(argv, NULL)
         rt_environment_leave(rt_file_of(&rt_api_own))
@@ -104,7 +104,7 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
     if allocator_open() and library_serves():
         heap_dump_open(allocator())
     if (
-        allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
+        rt_is_preload and allocator_open() and not rt_python_is_up() and allocator().options.value[RT_OPTION_python]
         and not rt_switch_is_off()
     ):
         hooks_set(1 << DOMAIN_RAW if rt_python_is_free_threaded() else DOMAINS_ALL)

@@ -55,6 +55,5 @@ def heap_finish():
         a.heap_finish()
 
 
-# Heap profiles have Python frames from now on, where this interpreter's are known (profile/python_frames.h).
-if rt_python_walk_here() != NULL:
-    api().python_walk(rt_python_walk_here())
+# Heap profiles have Python frames from now on, or say that this interpreter's are not known (profile/python_frames.h).
+api().python_walk(rt_python_walk_here())

@@ -10,6 +10,7 @@ from rtmalloc.doctor.finding import Finding
 CHECKS: tuple[Callable[[], Finding], ...] = (
     interpreter.check_interpreter,
     interpreter.check_free_threading,
+    interpreter.check_collector,
     settings.check_library,
     settings.check_switch,
     settings.check_options,

@@ -30,10 +30,30 @@ def check_free_threading() -> Finding:
         return Finding(
             "free threading",
             NOTE,
-            "a free-threaded build keeps its objects in its own allocator, whose heaps its garbage collector walks",
+            "a free-threaded build keeps its objects in its own allocator, whose heaps its garbage collector walks; "
+            "after a burst their memory stays, whatever MIMALLOC_PURGE_DELAY says",
             "rtmalloc serves malloc and the raw domain here; use a build with the GIL for objects too",
         )
     return Finding("free threading", OK, "a build with the GIL: all three domains can be served")
+
+
+def check_collector() -> Finding:
+    """Some garbage collectors keep garbage for so long that no allocator could give its memory back."""
+    if _core.is_free_threaded() and sys.version_info[:2] == (3, 14):
+        return Finding(
+            "collector",
+            NOTE,
+            "a free-threaded 3.14 puts its garbage collection off until the process has grown (cpython#148937)",
+            "call gc.collect() after a burst, or use 3.13 or 3.15",
+        )
+    if not _core.is_free_threaded() and (3, 14) <= sys.version_info[:3] < (3, 14, 5):
+        return Finding(
+            "collector",
+            NOTE,
+            "the incremental garbage collector of 3.14.0 to 3.14.4 lets garbage pile up (cpython#148726)",
+            "use CPython 3.14.5 or later",
+        )
+    return Finding("collector", OK, "not known to keep garbage")
 
 
 def check_pythonmalloc() -> Finding:

@@ -31,11 +31,10 @@ def _values(site: Site) -> list[int]:
 
 def _about(profile: HeapProfile) -> str:
     moment = datetime.fromtimestamp(profile.time, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    python = "Python frames" if profile.python else "no Python frames"
     lost = f"; {profile.left_out} samples found no room" if profile.left_out else ""
     return (
         f"process {profile.pid}, {moment}, {profile.seconds:.0f} s; a followed block stands for "
-        f"{profile.interval / 1024:.0f} KiB; {python}, native frames by {profile.native}{lost}"
+        f"{profile.interval / 1024:.0f} KiB; {profile.python}, native frames by {profile.native}{lost}"
     )
 
 

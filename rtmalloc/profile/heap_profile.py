@@ -27,6 +27,11 @@ INTERVAL = 512 * 1024
 """Bytes that a followed block stands for, unless told otherwise."""
 
 UNWINDING = {0: "no native frames", 1: ".eh_frame", 2: "frame pointers"}
+PYTHON = {
+    0: "no Python frames: rtmalloc was not imported",
+    1: "Python frames",
+    2: "no Python frames: this interpreter does not lay them out as rtmalloc knows it",
+}
 _OWN = ("librtmalloc", "_core.")
 
 
@@ -43,8 +48,8 @@ class HeapProfile:
     interval: int
     native: str
     """How native frames were found."""
-    python: bool
-    """Whether Python frames could be found."""
+    python: str
+    """Whether Python frames could be found, and why not."""
     left_out: int
     """Samples whose stack, or whose block, found no room in the profile's tables."""
     sites: tuple[Site, ...]
@@ -202,7 +207,7 @@ def _estimated(raw: Mapping[str, Any]) -> HeapProfile:
         raw["milliseconds"] / 1000,
         interval,
         UNWINDING[raw["native"]],
-        bool(raw["python"]),
+        PYTHON[raw["python"]],
         raw["left_out"],
         summed(site for site in sites if site.alloc_bytes or site.live_bytes),
         raw=raw,

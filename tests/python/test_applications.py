@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,9 @@ def serve_and_ask(arguments: list[str], port: int, folder: Path, route: str) -> 
     env = clean_environment({"INSTALL": "1"} if route == "install" else {})
     env["PYTHONPATH"] += f":{folder}"
     log = (folder / "log").open("w+")
-    server = subprocess.Popen(start, env=env, cwd=folder, stdout=log, stderr=log)
+    # (A job of a shell in the background ignores SIGINT, and so would the server.)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    server = subprocess.Popen(start, env=env, cwd=folder, stdout=log, stderr=log, preexec_fn=heed)
     answers: list[dict[str, object]] = []
 
     def ask() -> None:

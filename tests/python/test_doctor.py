@@ -47,6 +47,22 @@ def test_free_threading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interpreter.check_free_threading().level == NOTE
 
 
+@pytest.mark.parametrize(
+    ("version", "free", "level"),
+    [
+        ((3, 13, 9), False, OK),
+        ((3, 14, 4), False, NOTE),
+        ((3, 14, 5), False, OK),
+        ((3, 14, 10), True, NOTE),
+        ((3, 15, 2), True, OK),
+    ],
+)
+def test_collector(version: tuple[int, ...], free: bool, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(_core, "is_free_threaded", lambda: free)
+    assert interpreter.check_collector().level == level
+
+
 def test_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.check_library().text.endswith("librtmalloc.so")
 

@@ -201,6 +201,13 @@ static inline const uint8_t *rt_fde_find(uintptr_t pc, uintptr_t *begin) {
     return header + (int32_t)rt_dw_u4(table + 8 * (size_t)low + 4);
 }
 
+/* Whether no module has an address: code that the interpreter compiled itself. */
+static inline int rt_pc_is_made(uintptr_t pc) {
+    rt_object_finder find = __atomic_load_n(&rt_object_find, __ATOMIC_ACQUIRE);
+    rt_object_found found;
+    return find && find((void *)pc, &found) != 0;
+}
+
 /* How the frame of the function at `pc` is laid out. 0: not known. */
 static inline int rt_row_find(uintptr_t pc, rt_row *row) {
     uintptr_t begin;
@@ -240,8 +247,8 @@ static inline int rt_row_find(uintptr_t pc, rt_row *row) {
     return rt_row_run(row, &first, p + length, fde_end, pc - begin, code_step, data_step, encoding);
 }
 
-/* Up to `most` return addresses, the innermost first; ends with one in [stop, stop_end). */
-static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t stop_end) {
+/* Up to `most` return addresses, the innermost first; it ends below the function whose frame holds the address `stop`. */
+static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
     uint64_t reg[RT_UNWIND_REGISTERS] = {0};
     uint32_t count = 0, known = 0xf0c8, r; /* rbx, rbp, rsp, r12 to r15 */
     uint64_t pc, cfa, last = 0;
@@ -256,6 +263,7 @@ static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most
         if (row.cfa_register < 0 || row.cfa_register >= RT_DW_RA || !(known >> row.cfa_register & 1)) break;
         cfa = reg[row.cfa_register] + (uint64_t)row.cfa_offset;
         if (cfa <= last || row.lost >> RT_DW_RA & 1 || !(row.saved >> RT_DW_RA & 1)) break;
+        if (stop && stop < cfa) return count ? count - 1 : 0;
         for (r = 0; r < RT_UNWIND_REGISTERS; r++)
             if (row.saved >> r & 1) {
                 if (rt_window_read(&window, cfa + (uint64_t)row.offset[r], &reg[r])) known |= 1u << r;
@@ -266,28 +274,28 @@ static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most
         if (!reg[RT_DW_RA]) break;
         pc = reg[RT_DW_RA] - 1; /* in the call, not behind it */
         pcs[count++] = pc;
-        if (pc >= stop && pc < stop_end) break;
     }
-    return count;
+    return count && stop && rt_pc_is_made(pc) ? count - 1 : count;
 }
 #elif defined(__aarch64__)
-static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t stop_end) {
+static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
     uint64_t frame = (uint64_t)__builtin_frame_address(0), next, pc;
     uint32_t count = 0;
     rt_window window;
     window.at = window.bytes = 0;
     while (count < most && rt_window_read(&window, frame, &next) && rt_window_read(&window, frame + 8, &pc)) {
+        if (stop && stop < next) return count ? count - 1 : 0;
         pc = (pc & 0x0000ffffffffffff) - 4; /* without a signature, in the call */
         if (!pc || pc + 4 == 0) break;
         pcs[count++] = pc;
-        if ((pc >= stop && pc < stop_end) || next <= frame) break;
+        if (next <= frame) break;
         frame = next;
     }
     return count;
 }
 #else
-static inline uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t stop_end) {
-    (void)pcs; (void)most; (void)stop; (void)stop_end;
+static inline uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
+    (void)pcs; (void)most; (void)stop;
     return 0;
 }
 #endif

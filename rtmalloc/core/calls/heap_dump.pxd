@@ -23,7 +23,7 @@ from rtmalloc.core.pages.tables cimport TABLES, table_end, table_place
 from rtmalloc.core.pages.tag cimport TAG_SAMPLED, tag_code, tag_of_slice
 from rtmalloc.core.profile.heap_profile cimport (
     RT_HEAP_LARGE, heap_profile_is_on, heap_profile_share, heap_profile_tables, rt_heap_frame, rt_heap_large,
-    rt_heap_tables, rt_python_walker, rt_unwind_how, rt_unwind_open,
+    rt_heap_python_how, rt_heap_tables, rt_unwind_how, rt_unwind_open,
 )
 from rtmalloc.core.profile.profile cimport profile_now
 from rtmalloc.core.profile.profile_file cimport (
@@ -113,7 +113,7 @@ cdef inline void heap_dump_head(Allocator* a, ProfileText* t) noexcept nogil:
     heap_dump_item(t, b"page_bytes", a.arena.page_bytes)
     heap_dump_item(t, b"left_out", rt_load_relaxed_u32(&tables.left_out))
     heap_dump_item(t, b"native", rt_unwind_how)
-    heap_dump_item(t, b"python", rt_python_walker != NULL)
+    heap_dump_item(t, b"python", rt_heap_python_how())
     profile_text(t, b',\n"classes": [')
     for i in range(1, rt_class_count):
         profile_text(t, b", " if i > 1 else b"")

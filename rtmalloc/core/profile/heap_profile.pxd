@@ -67,6 +67,7 @@ cdef extern from "profile/heap_tables.h" nogil:
     enum:
         RT_HEAP_LARGE
     const rt_python_walk* rt_python_walker
+    uint32_t rt_heap_python_how() noexcept
     uint32_t rt_unwind_how
     void rt_unwind_open() noexcept
     void rt_heap_begin(rt_heap_tables* t, uint64_t interval) noexcept

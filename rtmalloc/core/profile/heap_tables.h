@@ -65,6 +65,12 @@ typedef struct {
 
 static const rt_python_walk *rt_python_walker; /* the extension's, once it is there */
 
+/* Whether there are Python frames: 0 = the program has not imported the extension, 1 = yes, 2 = they are not laid out as known. */
+static inline uint32_t rt_heap_python_how(void) {
+    const rt_python_walk *walker = __atomic_load_n(&rt_python_walker, __ATOMIC_ACQUIRE);
+    return walker ? walker->walk ? 1 : 2 : 0;
+}
+
 static inline uint64_t rt_hash(uint64_t hash, uint64_t value) {
     hash = (hash ^ value) * 0x9E3779B97F4A7C15u;
     return hash ^ hash >> 29;
@@ -89,10 +95,10 @@ static inline void rt_heap_begin(rt_heap_tables *t, uint64_t interval) {
 /* The caller's stack; nothing is held, and nothing of it allocates. */
 static inline void rt_heap_look(rt_heap_found *f) {
     const rt_python_walk *walker = __atomic_load_n(&rt_python_walker, __ATOMIC_ACQUIRE);
+    uintptr_t loop = 0;
     f->native = f->python = f->cut = 0;
-    if (walker) f->python = walker->walk(f->frame, RT_HEAP_PYTHON);
-    f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? walker->loop : 0, f->python ? walker->loop_end : 0);
-    if (f->python && f->native && f->pc[f->native - 1] >= walker->loop && f->pc[f->native - 1] < walker->loop_end) f->native--;
+    if (walker && walker->walk) f->python = walker->walk(f->frame, RT_HEAP_PYTHON, &loop);
+    f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? loop : 0);
     f->cut = f->python == RT_HEAP_PYTHON || (!f->python && f->native == RT_HEAP_NATIVE);
     f->thread[0] = 0;
     rt_system(SYS_prctl, PR_GET_NAME, f->thread);

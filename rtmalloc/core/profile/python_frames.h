@@ -5,19 +5,26 @@
  * the chain before its locals are cleared; in 3.10 and 3.11 it stands there until the end, so that its code object may be in
  * the middle of its own deallocation: its count is then 0, and the frame is left out.
  *
- * The structs are those of the very interpreter that this is compiled for. A version that is not listed has no walk. */
+ * The structs are those of the very interpreter that this is compiled for; from 3.14 on the interpreter tells where their fields
+ * lie. One that is laid out in another way is refused: its profiles have no Python frames, and say so. */
 #ifndef RT_PYTHON_FRAMES_H
 #define RT_PYTHON_FRAMES_H
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <Python.h>
-#include <dlfcn.h>
-#include <link.h>
 #include <string.h>
 #include "python_walk.h"
-#if PY_VERSION_HEX >= 0x030a0000 && PY_VERSION_HEX < 0x030e0000 && !defined(PYPY_VERSION)
-#define RT_PYTHON_FRAMES 1
+#if PY_VERSION_HEX >= 0x030a0000 && PY_VERSION_HEX < 0x03100000 && !defined(PYPY_VERSION)
+#if PY_VERSION_HEX >= 0x030e0000
+#include "python_offsets.h"
+static inline int rt_python_is_known(void) {
+    if (!rt_python_table_fits(&rt_python_runtime)) return 0;
+    rt_python_known = rt_python_runtime;
+    return 1;
+}
+#else
+static inline int rt_python_is_known(void) { return 1; }
 #if PY_VERSION_HEX >= 0x030b0000
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
@@ -70,6 +77,24 @@ static inline PyCodeObject *rt_python_code(rt_frame *frame) {
 #endif
     return Py_REFCNT(code) > 0 ? (PyCodeObject *)code : NULL;
 }
+/* An address in the native frame of the loop that interprets: its own struct there, up to 3.12. */
+static inline uintptr_t rt_python_loop(PyThreadState *state) {
+#if PY_VERSION_HEX >= 0x030d0000
+    (void)state;
+    return 0;
+#else
+    return (uintptr_t)state->cframe;
+#endif
+}
+/* The same by the frame with which a loop begins, from 3.13 on; 0 for another frame. */
+static inline uintptr_t rt_python_entry(rt_frame *frame) {
+#if PY_VERSION_HEX >= 0x030d0000
+    return frame->owner == FRAME_OWNED_BY_CSTACK ? (uintptr_t)frame : 0;
+#else
+    (void)frame;
+    return 0;
+#endif
+}
 static inline int32_t rt_python_at(rt_frame *frame, PyCodeObject *code) {
 #if PY_VERSION_HEX >= 0x030d0000
     return (int32_t)((const char *)frame->instr_ptr - (const char *)_PyCode_CODE(code));
@@ -80,14 +105,28 @@ static inline int32_t rt_python_at(rt_frame *frame, PyCodeObject *code) {
     return frame->f_lasti * 2;
 #endif
 }
+#endif
 
-static uint32_t rt_python_frames(rt_python_frame *frames, uint32_t most) {
+/* Whether the interpreter made the code itself: what runs behind an `__init__` that was called without a native frame. */
+static inline int rt_python_is_made(PyCodeObject *code) {
+#if PY_VERSION_HEX >= 0x030c0000
+    return code->co_filename == code->co_qualname && PyUnicode_READ_CHAR(code->co_filename, 0) == '_';
+#else
+    (void)code;
+    return 0;
+#endif
+}
+
+static uint32_t rt_python_frames(rt_python_frame *frames, uint32_t most, uintptr_t *loop) {
     PyThreadState *state = rt_python_state();
     rt_frame *frame = state ? rt_python_first(state) : NULL;
     uint32_t count = 0;
-    for (; frame && count < most; frame = rt_python_previous(frame)) {
+    *loop = state ? rt_python_loop(state) : 0;
+    for (; frame && (count < most || !*loop); frame = rt_python_previous(frame)) {
         PyCodeObject *code = rt_python_code(frame);
-        if (code) frames[count++] = (rt_python_frame){code, rt_python_at(frame, code)};
+        if (!code) {
+            if (!*loop) *loop = rt_python_entry(frame);
+        } else if (count < most && !rt_python_is_made(code)) frames[count++] = (rt_python_frame){code, rt_python_at(frame, code)};
     }
     return count;
 }
@@ -114,23 +153,15 @@ static size_t rt_python_text(const void *code, int which, char *out, size_t room
     return at;
 }
 
-/* (Of 3.10 to 3.13: reads the code object's tables, and allocates nothing.) */
+/* (Of 3.10 to 3.15: reads the code object's tables, and allocates nothing.) */
 static int32_t rt_python_line(const rt_python_frame *frame) {
     return PyCode_Addr2Line((PyCodeObject *)frame->code, frame->at < 0 ? 0 : frame->at);
 }
 
-extern PyObject *_PyEval_EvalFrameDefault(PyThreadState *, rt_frame *, int);
-
-/* What this interpreter offers; NULL for a version whose frames are not known. */
+/* What this interpreter offers. */
 static inline const rt_python_walk *rt_python_walk_here(void) {
     static rt_python_walk walk;
-    const ElfW(Sym) *symbol = NULL;
-    Dl_info info;
-    if (!walk.walk) {
-        if (dladdr1((void *)_PyEval_EvalFrameDefault, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol) {
-            walk.loop = (uintptr_t)_PyEval_EvalFrameDefault;
-            walk.loop_end = walk.loop + symbol->st_size;
-        }
+    if (!walk.walk && rt_python_is_known()) {
         walk.text = rt_python_text;
         walk.line = rt_python_line;
         walk.walk = rt_python_frames;
@@ -138,7 +169,9 @@ static inline const rt_python_walk *rt_python_walk_here(void) {
     return &walk;
 }
 #else
-#define RT_PYTHON_FRAMES 0
-static inline const rt_python_walk *rt_python_walk_here(void) { return NULL; }
+static inline const rt_python_walk *rt_python_walk_here(void) {
+    static const rt_python_walk none;
+    return &none;
+}
 #endif
 #endif

@@ -9,11 +9,12 @@ typedef struct {
     int32_t at;       /* the instruction, in bytes */
 } rt_python_frame;
 typedef struct {
-    /* The calling thread's frames, the innermost first, at most `most`; 0 where it does not hold the interpreter's lock. */
-    uint32_t (*walk)(rt_python_frame *frames, uint32_t most);
+    /* The calling thread's frames, the innermost first, at most `most`; 0 where it does not hold the interpreter's lock.
+     * `loop` is an address in the native frame of the function that interprets their byte code, the latest; or 0.
+     * NULL: this interpreter's frames are not laid out as they are known. */
+    uint32_t (*walk)(rt_python_frame *frames, uint32_t most, uintptr_t *loop);
     /* The file (which = 0) or the qualified name (1) of a code object as UTF-8; its length, cut off at `room`. */
     size_t (*text)(const void *code, int which, char *out, size_t room);
     int32_t (*line)(const rt_python_frame *frame);
-    uintptr_t loop, loop_end; /* the function that interprets byte code: native frames below it are the interpreter's */
 } rt_python_walk;
 #endif
