@@ -134,7 +134,7 @@ def serve(
 
     Args:
         port: 0 for any that is free.
-        addr: to listen at; :func:`rtmalloc.profile.heap_endpoint.serve` says what another than this machine's own means.
+        addr: to listen at. Beyond this machine's own address everybody who reaches it may read the heap profile.
         registry: of prometheus_client.
 
     Returns:

@@ -11,9 +11,13 @@ import os
 
 from rtmalloc import _core
 from rtmalloc.observe.stats_file import start_from_environment
-from rtmalloc.settings import HEAP_PROFILE, SWITCH
+from rtmalloc.settings import HEAP_PROFILE, OPTIONS, SWITCH
 
 if os.environ.get(SWITCH) != "0" and _core.is_preloaded():
+    if os.environ.get(HEAP_PROFILE) or "heap_profile=1" in os.environ.get(OPTIONS, ""):
+        from rtmalloc.observe import thread_names
+
+        thread_names.keep()
     start_from_environment()
     if os.environ.get(HEAP_PROFILE):
         # Registered first, so that it runs last.

@@ -40,8 +40,8 @@ def answer(query: Mapping[str, str]) -> tuple[str, bytes]:
     """The type and the content of an answer.
 
     Args:
-        query: ``gc=1`` collects Python's garbage first, ``seconds=N`` asks for what changes within N seconds, ``debug=1``
-            for text instead of pprof's gzipped ``profile.proto``.
+        query: ``gc=1`` collects Python's garbage first, ``seconds=N`` asks for what changes within N seconds,
+            ``debug=1`` for text instead of pprof's gzipped ``profile.proto``.
 
     Raises:
         Refused: when a number is none, no heap profile is recorded, or protobuf is not installed.
@@ -96,8 +96,8 @@ def owner_of(client: tuple[str, int]) -> int | None:
 class HeapHandler(BaseHTTPRequestHandler):
     """Serves ``/debug/pprof/heap``; whatever else is asked for goes to the next class, or is not found.
 
-    A request from this machine has to come from the process's own user or root. It has to name this machine, so that no page
-    of another site reads it by way of a browser.
+    A request from this machine has to come from the process's own user or root. It has to name this machine, so that
+    no page of another site reads it by way of a browser.
     """
 
     def do_GET(self) -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from rtmalloc import _core
 from rtmalloc.interpreter.options import configure
-from rtmalloc.profile.heap_sites import Frame, Site, innermost, summed
+from rtmalloc.observe import thread_names
+from rtmalloc.profile.heap_sites import LEFT_OUT, Frame, Site, innermost, summed
 from rtmalloc.profile.recording import ProfileError
 
 if TYPE_CHECKING:
@@ -132,10 +133,10 @@ class HeapProfile:
 
 
 def _frame(row: list[Any], strings: list[str]) -> Frame:
-    if row[0] == 1:
-        return Frame(strings[row[3]], strings[row[2]], row[1])
+    if row[0] in (1, 3):
+        return Frame(strings[row[3]], strings[row[2]], row[1], row[0] == 3)
     if row[0] == 2:
-        return Frame("(outer frames left out)" if len(row) == 1 else "(unknown)")
+        return Frame(LEFT_OUT)
     return Frame(row[3] or f"{os.path.basename(row[2]) or '?'}+{row[1]:#x}", row[2])
 
 
@@ -179,6 +180,8 @@ def _estimated(raw: Mapping[str, Any]) -> HeapProfile:
         Site(frames, objects / 256, float(asked))
         for frames, (_, objects, asked, *_) in zip(stacks, raw["stacks"], strict=True)
     ]
+    for stack, *lives in raw["lives"][1:]:
+        sites[stack] = replace(sites[stack], lives=tuple(map(float, lives)))
     for rows, least in ((raw["live"], 1.0 / every), (raw["large"], 0.0)):
         for row in rows[1:]:
             _, block, _, stack, thread, _, share = row
@@ -247,6 +250,7 @@ def heap_start(interval: int = INTERVAL) -> None:
     Raises:
         ValueError: when it is out of range.
     """
+    thread_names.keep()
     configure(heap_profile=0)
     configure(heap_profile_interval=interval)
     configure(heap_profile=1)

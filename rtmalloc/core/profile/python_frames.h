@@ -87,7 +87,9 @@ static uint32_t rt_python_frames(rt_python_frame *frames, uint32_t most) {
     uint32_t count = 0;
     for (; frame && count < most; frame = rt_python_previous(frame)) {
         PyCodeObject *code = rt_python_code(frame);
-        if (code) frames[count++] = (rt_python_frame){code, rt_python_at(frame, code)};
+        if (code)
+            frames[count++] = (rt_python_frame){
+                code, rt_python_at(frame, code), (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0};
     }
     return count;
 }
