@@ -1,4 +1,4 @@
-"""Python's threads under their names in the kernel, where a heap profile reads them: CPython 3.14 does that by itself."""
+"""Python's threads under their names in the kernel, where a heap profile reads them: CPython 3.14 does it by itself."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rtmalloc.profile.heap_account import PARTS
+from rtmalloc.profile.heap_account import OTHERS, PARTS
 from rtmalloc.profile.heap_profile import HeapProfile
 from rtmalloc.profile.heap_sites import Frame, Site, innermost, life_seconds
 
@@ -142,7 +142,7 @@ def _advice(profile: HeapProfile, parts: Any) -> list[str]:
         f"rtmalloc.trim() would bring that at once, and up to {parts['caches'] / _MIB:.1f} MiB of the caller's bins.",
         f"{(parts['live'] + parts['giants']) / _MIB:.1f} MiB are in use: begin at {first.label}.",
         f"{parts['pinned'] / _MIB:.1f} MiB are free but pinned: shorten the lives of what survives there.",
-        f"{(parts['unknown'] + parts['brk']) / _MIB:.1f} MiB are other allocators': nothing here can give them back.",
+        f"{sum(parts[name] for name in OTHERS) / _MIB:.1f} MiB are other allocators': nothing here can give them back.",
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -148,6 +149,7 @@ def _is_own(frame: Frame) -> bool:
 
 def _stacks(raw: Mapping[str, Any]) -> list[tuple[Frame, ...]]:
     frames = [_frame(row, raw["strings"]) for row in raw["frames"]]
+    frames[0] = Frame("(no room for its name)")
     found = []
     for _, _, _, *numbers in raw["stacks"]:
         stack = [frames[number] for number in numbers]
@@ -275,4 +277,12 @@ def heap() -> HeapProfile:
                 "RTMALLOC_OPTIONS=heap_profile=1"
             )
         file.seek(0)
-        return parse(file.read(), "this process")
+        profile = parse(file.read(), "this process")
+    return replace(profile, raw={**(profile.raw or {}), "told": _told()})
+
+
+def _told() -> dict[str, int]:
+    """Bytes of heaps that their libraries can tell of, where they are loaded."""
+    arrow = sys.modules.get("pyarrow")
+    pool = arrow.default_memory_pool() if arrow is not None else None
+    return {"pyarrow": pool.bytes_allocated()} if pool is not None and pool.backend_name != "system" else {}

@@ -97,7 +97,7 @@ class Site:
 
     @property
     def median_life(self) -> float:
-        """Seconds that half of the bytes that are gone lived at most, rounded up to a step of ``lives``; 0 without any."""
+        """Seconds that half of the bytes that are gone lived at most, to a step of ``lives``; 0 without any."""
         half = sum(self.lives) / 2
         for step, bytes_ in enumerate(self.lives):
             half -= bytes_

@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 from rtmalloc.profile import HeapProfile, ProfileError, Site, heap_page, heap_pprof, load_heap
+from rtmalloc.profile.heap_account import account_of
 from tests.python.programs import SOURCE, answer, clean_environment, run_code, run_rtmalloc
 
 PRELUDE = """
@@ -126,6 +127,48 @@ print(json.dumps([dict(account.parts), account.resident, sorted((before, kernel(
     # What was freed just now may go back between two looks, and the profile itself needs some memory.
     assert least * 0.98 <= resident <= most * 1.02
     assert parts["live"] + parts["giants"] > 100 << 20 and parts["files"] > 1 << 20
+
+
+def test_heaps_of_other_libraries(tmp_path: Path) -> None:
+    code = """
+import polars, pyarrow
+rows = polars.DataFrame({"a": range(20_000_000)})
+array = pyarrow.array(range(5_000_000))
+found = profile.heap()
+account = found.account()
+print(json.dumps([dict(account.parts), account.resident, pyarrow.default_memory_pool().bytes_allocated()]))
+"""
+    parts, resident, arrow = launched(code, "heap_profile_interval=524288", tmp_path)
+    assert sum(parts.values()) == resident
+    assert arrow == 40_000_000 and parts["pyarrow"] == pytest.approx(arrow, rel=0.02)
+    assert parts["polars"] > 100 << 20 > parts["unknown"] + parts["mimalloc"], parts
+
+
+SMAPS = """
+10000000-10010000 rw-p 00000000 00:00 0 [anon:cpython:pymalloc]
+10010000-10020000 rw-p 00000000 00:00 0 [anon:jemalloc_pg]
+20000000000-20040000000 rw-p 00000000 00:00 0
+7f0000000000-7f0000200000 rw-p 00000000 00:00 0
+7f0000200000-7f0004000000 ---p 00000000 00:00 0
+7f0008000000-7f0008200000 rw-p 00000000 00:00 0
+7f0009001000-7f0009201000 rw-p 00000000 00:00 0
+7f000a001000-7f000a201000 r-xp 00000000 00:00 0 {executable}
+"""
+
+
+@pytest.mark.parametrize(("executable", "mimalloc"), [("/bin/python3.14", "mimalloc"), ("/bin/python3.14t", "cpython")])
+def test_whose_anonymous_memory_is(executable: str, mimalloc: str) -> None:
+    smaps = "".join(
+        line + "Rss: 64 kB" * line.endswith("\n") + "\n"
+        for line in SMAPS.format(executable=executable).splitlines(True)
+    )
+    stats = dict.fromkeys(("allocated", "giants", "in_bins", "dirty"), 0)
+    raw = {"arena": [0, 1], "own": [], "large": [[]], "smaps": smaps, "stats": stats}
+    kib = {name: n >> 10 for name, n in account_of(raw).parts.items() if n}
+    # The closed end of glibc's arena has no memory in fact, and counts here as unknown.
+    expected = {"cpython": 64, "jemalloc": 64, "glibc": 64, "unknown": 192, "files": 64}
+    expected[mimalloc] = expected.get(mimalloc, 0) + 64
+    assert kib == expected
 
 
 def test_install_and_the_difference_of_two_moments() -> None:
@@ -243,7 +286,8 @@ for _ in range(20):
     time.sleep(0.1)
     del kept, big
 found = profile.heap()
-print(json.dumps([[s.frames[0].function.split(".")[0], s.lives, s.median_life, s.alloc_bytes] for s in found.by_line()]))
+def name(site): return site.frames[0].function.split(".")[0]
+print(json.dumps([[name(s), s.lives, s.median_life, s.alloc_bytes] for s in found.by_line()]))
 """
     # (A list comprehension has a frame of its own up to CPython 3.11: the one that asked for more.)
     rows = sorted(launched(code, "heap_profile_interval=16384", tmp_path), key=lambda row: row[3])

@@ -150,22 +150,25 @@ static inline uint32_t rt_heap_python_of(rt_heap_tables *t, const rt_python_fram
     frame.name = rt_heap_string_of(t, text, length);
     frame.line = (uint32_t)rt_python_walker->line(at);
     frame.kind = at->coroutine ? 3 : 1;
+    if (!frame.file || !frame.name) return 0;
     return rt_heap_frame_of(t, frame);
 }
 
-/* The number of a stack; 0 when there is no room. By the thread that found it: its code objects are alive. */
+/* The number of a stack; 0 when there is no room. What found none, of it or of its frames, is counted once. By the thread that found it: its code objects are alive. */
 static inline uint32_t rt_heap_stack_of(rt_heap_tables *t, const rt_heap_found *f) {
-    uint32_t nodes[RT_HEAP_NATIVE + RT_HEAP_PYTHON + 1], depth = 0, i, place, n;
+    uint32_t nodes[RT_HEAP_NATIVE + RT_HEAP_PYTHON + 1], depth = 0, lost = 0, i, place, n;
     uint64_t hash;
     for (i = 0; i < f->native; i++) nodes[depth++] = rt_heap_frame_of(t, (rt_heap_frame){.address = f->pc[i]});
     for (i = 0; i < f->python; i++) nodes[depth++] = rt_heap_python_of(t, &f->frame[i]);
+    for (i = 0; i < depth; i++) lost |= !nodes[i];
+    t->left_out += lost;
     if (f->cut) nodes[depth++] = RT_HEAP_CUT;
     hash = rt_hash_text((const char *)nodes, depth * sizeof nodes[0]);
     place = (uint32_t)hash & (2 * RT_HEAP_STACKS - 1);
     for (; (n = t->stack_index[place]); place = (place + 1) & (2 * RT_HEAP_STACKS - 1))
         if (t->stack[n].hash == hash && t->stack[n].depth == depth
             && !memcmp(&t->node[t->stack[n].first], nodes, depth * sizeof nodes[0])) return n;
-    if (t->stacks == RT_HEAP_STACKS || depth > RT_HEAP_NODES - t->nodes) { t->left_out++; return 0; }
+    if (t->stacks == RT_HEAP_STACKS || depth > RT_HEAP_NODES - t->nodes) { t->left_out += !lost; return 0; }
     memcpy(&t->node[t->nodes], nodes, depth * sizeof nodes[0]);
     n = t->stacks;
     t->stack[n] = (rt_heap_stack){.hash = hash, .first = t->nodes, .depth = depth};
