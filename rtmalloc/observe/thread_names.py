@@ -13,7 +13,7 @@ _NAME_BYTES = 15
 
 def _tell(thread: threading.Thread) -> None:
     """Name a thread in the kernel, but for the main one, whose name is the program's, and those that C code began."""
-    foreign = isinstance(thread, threading._DummyThread)  # type: ignore[attr-defined]
+    foreign = isinstance(thread, threading._DummyThread)
     if foreign or thread.native_id is None or thread.native_id == os.getpid():
         return
     name = thread.name.encode()[:_NAME_BYTES].decode(errors="ignore")
