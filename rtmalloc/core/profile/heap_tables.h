@@ -94,12 +94,13 @@ static inline void rt_heap_begin(rt_heap_tables *t, uint64_t interval) {
     t->frame[RT_HEAP_CUT].kind = 2;
 }
 
-/* The caller's stack; nothing is held, and nothing of it allocates. */
+/* The caller's stack, on which `f` lies; nothing is held, and nothing of it allocates. */
 static inline void rt_heap_look(rt_heap_found *f) {
     const rt_python_walk *walker = __atomic_load_n(&rt_python_walker, __ATOMIC_ACQUIRE);
     f->native = f->python = f->cut = 0;
     if (walker) f->python = walker->walk(f->frame, RT_HEAP_PYTHON);
-    f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? walker->loop : 0, f->python ? walker->loop_end : 0);
+    f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? walker->loop : 0, f->python ? walker->loop_end : 0,
+                          (uintptr_t)(f + 1) - 1);
     if (f->python && f->native && f->pc[f->native - 1] >= walker->loop && f->pc[f->native - 1] < walker->loop_end) f->native--;
     f->cut = f->python == RT_HEAP_PYTHON || (!f->python && f->native == RT_HEAP_NATIVE);
     f->thread[0] = 0;
