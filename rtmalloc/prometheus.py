@@ -8,15 +8,19 @@ Then every scrape of the process carries ``rtmalloc_allocated_bytes``, ``rtmallo
 Where ``PROMETHEUS_MULTIPROC_DIR`` is set, as prometheus_client wants it for a server with many workers, each process
 that registers, and each of its forked children, writes its numbers to a file there. A scrape of any worker then carries
 the numbers of all that live, each with a label ``pid``; no hook is needed for workers that end.
+
+:func:`serve` has the numbers at ``/metrics`` and the heap profile at ``/debug/pprof/heap``.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client import REGISTRY, CollectorRegistry, MetricsHandler
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
     from prometheus_client.registry import Collector
 except ImportError as error:
@@ -26,8 +30,9 @@ from rtmalloc.interpreter.install import status
 from rtmalloc.observe.stats import Stats, stats
 from rtmalloc.observe.stats_file import is_writing, stats_file
 from rtmalloc.observe.stats_reader import worker_pattern, workers
+from rtmalloc.profile import heap_endpoint
 
-__all__ = ["DIRECTORY", "WORKER_SECONDS", "RtmallocCollector", "register"]
+__all__ = ["DIRECTORY", "WORKER_SECONDS", "RtmallocCollector", "register", "serve"]
 
 _GAUGES = {
     "allocated": "Bytes in blocks that the program or a thread's cache holds",
@@ -116,3 +121,26 @@ def register(registry: CollectorRegistry = REGISTRY) -> RtmallocCollector:
     collector = RtmallocCollector(directory)
     registry.register(collector)
     return collector
+
+
+class _Handler(heap_endpoint.HeapHandler, MetricsHandler):
+    """The heap profile at its own path, the metrics at any other."""
+
+
+def serve(
+    port: int, addr: str = "127.0.0.1", registry: CollectorRegistry = REGISTRY
+) -> tuple[ThreadingHTTPServer, threading.Thread]:
+    """Serve the metrics, and the heap profile at ``/debug/pprof/heap``, from a daemon thread.
+
+    Args:
+        port: 0 for any that is free.
+        addr: to listen at. Beyond this machine's own address everybody who reaches it may read the heap profile.
+        registry: of prometheus_client.
+
+    Returns:
+        The server and its thread, as prometheus_client's ``start_http_server`` does.
+
+    Raises:
+        OSError: when the port is taken.
+    """
+    return heap_endpoint.serve(port, addr, type("_Served", (_Handler,), {"registry": registry}))

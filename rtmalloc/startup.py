@@ -10,11 +10,18 @@ import atexit
 import os
 
 from rtmalloc import _core
-from rtmalloc.observe.stats_file import start_from_environment
-from rtmalloc.settings import HEAP_PROFILE, SWITCH
+from rtmalloc.settings import HEAP_PROFILE, OPTIONS, STATS_FILE, SWITCH
 
 if os.environ.get(SWITCH) != "0" and _core.is_preloaded():
-    start_from_environment()
+    if os.environ.get(HEAP_PROFILE) or "heap_profile=1" in os.environ.get(OPTIONS, ""):
+        from rtmalloc.observe import thread_names
+
+        thread_names.keep()
+    # Each only where it is wanted: modules that nobody uses would be memory of every such process.
+    if os.environ.get(STATS_FILE):
+        from rtmalloc.observe.stats_file import start_from_environment
+
+        start_from_environment()
     if os.environ.get(HEAP_PROFILE):
         # Registered first, so that it runs last.
         atexit.register(_core.heap_finish)

@@ -28,7 +28,8 @@ def _heap(arguments: argparse.Namespace) -> int:
     if arguments.against:
         profile = profile.minus(load_heap(arguments.against))
     if arguments.output is None:
-        print(heap_page.summary(profile, arguments.rows))
+        view = heap_page.lives if arguments.lives else heap_page.summary
+        print(view(profile, arguments.rows))
         return 0
     if arguments.format == "pprof":
         profile.to_pprof(arguments.output)
@@ -67,6 +68,7 @@ def add(commands: Any) -> None:
     heap.add_argument("--against", metavar="FILE", help="an earlier profile: show what has changed since")
     heap.add_argument("--format", choices=("pprof", "collapsed", "json"), default="pprof", help="of the output")
     heap.add_argument("-o", "--output", metavar="OUT", help="file to write; without it a table")
+    heap.add_argument("--lives", action="store_true", help="show how long blocks that are gone have lived")
     heap.add_argument("--rows", type=int, default=20, help="sites to show (20)")
     heap.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for a process (10)")
     heap.set_defaults(run=_heap)

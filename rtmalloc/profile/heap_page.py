@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rtmalloc.profile.heap_account import PARTS
+from rtmalloc.profile.heap_account import OTHERS, PARTS
 from rtmalloc.profile.heap_profile import HeapProfile
-from rtmalloc.profile.heap_sites import Frame, Site, innermost
+from rtmalloc.profile.heap_sites import Frame, Site, innermost, life_seconds
 
 NUMBERS = {
     "live bytes": "live_bytes",
@@ -22,6 +22,7 @@ NUMBERS = {
 """What the page shows: its name there, and the number of a site."""
 
 _WIDTH = 30
+_STEPS = " ▁▂▃▄▅▆▇█"
 _MIB = 1 << 20
 
 
@@ -54,7 +55,15 @@ def as_data(profile: HeapProfile, before: HeapProfile | None = None) -> dict[str
         "numbers": list(NUMBERS),
         "frames": [frame.label for frame in numbers],
         "sites": sites,
-        "lines": [{"label": site.frames[0].label, "v": _values(site)} for site in shown.by_line()],
+        "lines": [
+            {
+                "label": site.frames[0].label,
+                "v": _values(site),
+                "lives": [round(max(0.0, bytes_)) for bytes_ in site.lives],
+                "life": _life(site),
+            }
+            for site in shown.by_line()
+        ],
         "account": account,
     }
 
@@ -65,6 +74,36 @@ def page(profile: HeapProfile, before: HeapProfile | None = None) -> str:
     # Names come from the program: nothing in them may end the element.
     data = json.dumps(as_data(profile, before)).replace("<", "\\u003c")
     return template.replace("@DATA@", data)
+
+
+def _duration(seconds: float) -> str:
+    """A time for reading."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _life(site: Site) -> str:
+    """The median of life times; empty where nothing is gone."""
+    return f"< {_duration(site.median_life)}" if site.median_life else ""
+
+
+def lives(profile: HeapProfile, rows: int = 20) -> str:
+    """How long blocks that are gone have lived, as a table for a terminal: by site, the most bytes first."""
+    sites = sorted(profile.by_line(), key=lambda site: -site.freed_bytes)[:rows]
+    steps = max((len(site.lives) for site in sites), default=0)
+    head = f"{'gone':>12}{'half live':>12}  {'from < 4 ms to < ' + _duration(life_seconds(steps - 1)):{steps}}  site"
+    lines = [_about(profile), head if steps else "no followed block is gone yet"]
+    for site in sites:
+        if site.freed_bytes <= 0:
+            continue
+        most = max(site.lives)
+        bars = "".join(_STEPS[-(-8 * max(0, round(bytes_)) // round(most))] for bytes_ in site.lives)
+        width = max(steps, len(head.split("  ")[-2].strip()))
+        lines.append(f"{site.freed_bytes / _MIB:8.1f} MiB{_life(site):>12}  {bars:{width}}  {site.frames[0].label}")
+    return "\n".join(lines)
 
 
 def _bars(rows: Iterable[tuple[str, float]], scale: float) -> list[str]:
@@ -102,7 +141,7 @@ def _advice(profile: HeapProfile, parts: Any) -> list[str]:
         f"rtmalloc.trim() would bring that at once, and up to {parts['caches'] / _MIB:.1f} MiB of the caller's bins.",
         f"{(parts['live'] + parts['giants']) / _MIB:.1f} MiB are in use: begin at {first.label}.",
         f"{parts['pinned'] / _MIB:.1f} MiB are free but pinned: shorten the lives of what survives there.",
-        f"{(parts['unknown'] + parts['brk']) / _MIB:.1f} MiB are other allocators': nothing here can give them back.",
+        f"{sum(parts[name] for name in OTHERS) / _MIB:.1f} MiB are other allocators': nothing here can give them back.",
     ]
 
 

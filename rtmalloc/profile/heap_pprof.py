@@ -140,6 +140,8 @@ def pprof_bytes(profile: Writable) -> bytes:
         sample.value.extend(round(getattr(site, name)) for _, _, name in SAMPLE_TYPES)
         for thread in site.threads:
             sample.label.add(key=writer.text("thread"), str=writer.text(thread))
+        if site.task:
+            sample.label.add(key=writer.text("task"), str=writer.text(site.task))
     message.period_type.type, message.period_type.unit = writer.text("space"), writer.text("bytes")
     message.period = profile.interval
     message.default_sample_type = writer.text("inuse_space")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rtmalloc import _core
 from rtmalloc.interpreter.options import configure
-from rtmalloc.profile.heap_sites import Frame, Site, innermost, summed
+from rtmalloc.observe import thread_names
+from rtmalloc.profile.heap_sites import LEFT_OUT, Frame, Site, innermost, summed
 from rtmalloc.profile.recording import ProfileError
 
 if TYPE_CHECKING:
@@ -137,10 +139,10 @@ class HeapProfile:
 
 
 def _frame(row: list[Any], strings: list[str]) -> Frame:
-    if row[0] == 1:
-        return Frame(strings[row[3]], strings[row[2]], row[1])
+    if row[0] in (1, 3):
+        return Frame(strings[row[3]], strings[row[2]], row[1], row[0] == 3)
     if row[0] == 2:
-        return Frame("(outer frames left out)" if len(row) == 1 else "(unknown)")
+        return Frame(LEFT_OUT)
     return Frame(row[3] or f"{os.path.basename(row[2]) or '?'}+{row[1]:#x}", row[2])
 
 
@@ -152,6 +154,7 @@ def _is_own(frame: Frame) -> bool:
 
 def _stacks(raw: Mapping[str, Any]) -> list[tuple[Frame, ...]]:
     frames = [_frame(row, raw["strings"]) for row in raw["frames"]]
+    frames[0] = Frame("(no room for its name)")
     found = []
     for _, _, _, *numbers in raw["stacks"]:
         stack = [frames[number] for number in numbers]
@@ -184,6 +187,8 @@ def _estimated(raw: Mapping[str, Any]) -> HeapProfile:
         Site(frames, objects / 256, float(asked))
         for frames, (_, objects, asked, *_) in zip(stacks, raw["stacks"], strict=True)
     ]
+    for stack, *lives in raw["lives"][1:]:
+        sites[stack] = replace(sites[stack], lives=tuple(map(float, lives)))
     for rows, least in ((raw["live"], 1.0 / every), (raw["large"], 0.0)):
         for row in rows[1:]:
             _, block, _, stack, thread, _, share = row
@@ -252,6 +257,7 @@ def heap_start(interval: int = INTERVAL) -> None:
     Raises:
         ValueError: when it is out of range.
     """
+    thread_names.keep()
     configure(heap_profile=0)
     configure(heap_profile_interval=interval)
     configure(heap_profile=1)
@@ -276,4 +282,12 @@ def heap() -> HeapProfile:
                 "RTMALLOC_OPTIONS=heap_profile=1"
             )
         file.seek(0)
-        return parse(file.read(), "this process")
+        profile = parse(file.read(), "this process")
+    return replace(profile, raw={**(profile.raw or {}), "told": _told()})
+
+
+def _told() -> dict[str, int]:
+    """Bytes of heaps that their libraries can tell of, where they are loaded."""
+    arrow = sys.modules.get("pyarrow")
+    pool = arrow.default_memory_pool() if arrow is not None else None
+    return {"pyarrow": pool.bytes_allocated()} if pool is not None and pool.backend_name != "system" else {}

@@ -18,10 +18,11 @@ from tests.bench_harness.tracing_tools import history, make_trace
 
 NAMES = [path.stem for path in workload_sources()]
 # They do a fixed amount of work and mark its phases; `seconds` and `warmup` say nothing to them.
-PHASED = ("burst", "phases", "prefork", "replay", "threadchurn", "turns")
+PHASED = ("burst", "leak", "phases", "prefork", "replay", "threadchurn", "turns")
 # Sizes at which each one ends within a fraction of a second.
 SMALL: dict[str, list[str]] = {
     "burst": ["mib=4", "idle=0.06"],
+    "leak": ["mib=1", "passing=7", "idle=0.01"],
     "phases": ["mib=4", "idle=0.06"],
     "threadchurn": ["lives=200"],
     "manythreads": ["idlers=10", "kib=64"],

@@ -101,6 +101,23 @@ def test_everything_followed_is_exact(tmp_path: Path) -> None:
     assert len(addresses) == len(set(addresses))
 
 
+@pytest.mark.parametrize(
+    ("mode", "operations"),
+    [
+        ("threads", 300_000),
+        ("relay", 400_000),
+        pytest.param("threads", 250_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+        pytest.param("relay", 400_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_each_sample_lives_or_is_gone(tmp_path: Path, mode: str, operations: int) -> None:
+    # (The long ones: 10**9 requests of four threads, and 10**5 threads that free what others asked for.)
+    (file,) = written(tmp_path / "made", mode, operations, 5000 if operations < 10**6 else 524288)
+    raw = json.loads(file.read_text())
+    assert raw["sampled"] > 5000 and raw["left_out"] == 0
+    assert raw["sampled"] == raw["freed"] + len(raw["live"]) + len(raw["large"]) - 2
+
+
 def test_a_child_begins_its_own(tmp_path: Path) -> None:
     files = written(tmp_path / "made", "children", 50_000, 4096)
     profiles = [load_heap(file) for file in files]

@@ -37,6 +37,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     text: str | None = None,
+    seconds: float = SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command line to its end."""
     return subprocess.run(
@@ -44,7 +45,7 @@ def run(
         env=clean_environment(env),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=seconds,
         cwd=cwd,
         input=text,
     )
@@ -56,20 +57,25 @@ def run_rtmalloc(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     text: str | None = None,
+    seconds: float = SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python FLAGS -m rtmalloc ARGUMENTS`."""
-    return run([sys.executable, *flags, "-m", "rtmalloc", *arguments], env, cwd, text)
+    return run([sys.executable, *flags, "-m", "rtmalloc", *arguments], env, cwd, text, seconds)
 
 
 def run_code(
-    code: str, route: str = "plain", flags: Sequence[str] = (), env: Mapping[str, str] | None = None
+    code: str,
+    route: str = "plain",
+    flags: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -c code` on a route: "plain", "launcher" or "install" (install() before everything else)."""
     if route == "launcher":
-        return run_rtmalloc("-c", code, flags=flags, env=env)
+        return run_rtmalloc("-c", code, flags=flags, env=env, seconds=seconds)
     if route == "install":
         code = "import rtmalloc; rtmalloc.install()\n" + code
-    return run([sys.executable, *flags, "-c", code], env)
+    return run([sys.executable, *flags, "-c", code], env, seconds=seconds)
 
 
 def succeed(finished: subprocess.CompletedProcess[str]) -> str:

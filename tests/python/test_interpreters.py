@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.profile import heap_programs
 from tests.python.interpreters import interpreters
 from tests.python.programs import ALL, SOURCE, answer, run
 from tests.python.test_install import WORK
@@ -132,6 +133,18 @@ def test_program(other: tuple[Path, dict[str, str]], name: str, route: str, tmp_
     code = f"import gc, json, rtmalloc\n{'rtmalloc.install()' if route == 'install' else ''}\n{PROGRAMS[name]}"
     launcher = ["-m", "rtmalloc"] if route == "launcher" else []
     assert answer(run([python, *launcher, "-c", code], env, tmp_path)) == ALL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", heap_programs.PROGRAMS)
+def test_heap_profiles(other: tuple[Path, dict[str, str]], name: str, route: str, tmp_path: Path) -> None:
+    python, env = other
+    if name == "sub-interpreters" and run([python, "-c", "import _testcapi"]).returncode:
+        pytest.skip("this CPython has no _testcapi")
+    code = heap_programs.program(heap_programs.PROGRAMS[name], route == "install")
+    launcher = ["-m", "rtmalloc"] if route == "launcher" else []
+    assert answer(run([python, *launcher, "-c", code + "\nprint(json.dumps(True), flush=True)"], env, tmp_path)) is True
 
 
 @pytest.mark.slow

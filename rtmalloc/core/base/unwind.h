@@ -1,6 +1,7 @@
 /* The native frames of the calling thread: return addresses by .eh_frame (x86-64), else by frame pointers.
  *
- * It never faults, takes no lock and allocates nothing. The stack is read by process_vm_readv, which answers with an error
+ * It never faults, takes no lock and allocates nothing. The pages that hold frames of the walk itself are there, and are read
+ * as they are: mostly all that a shallow stack has. Beyond, the stack is read by process_vm_readv, which answers with an error
  * where memory is not there: a stack that is not a thread's, or one that greenlets have swapped, ends the walk early. Which
  * module an address lies in _dl_find_object of glibc 2.35 tells without a lock. A frame has to lie above the one before. */
 #ifndef RT_UNWIND_H
@@ -40,16 +41,32 @@ static inline void rt_unwind_open(void) {
 
 /* ---- the stack, read where it is there */
 typedef struct {
+    uintptr_t low, high;    /* the walk's own frame, and the end of a caller's page: all between is mapped */
     uintptr_t at;
     size_t bytes;
     char data[RT_UNWIND_WINDOW];
 } rt_window;
+
+static inline void rt_window_open(rt_window *w, uintptr_t low, uintptr_t high) {
+    w->at = w->bytes = 0;
+    w->low = low;
+    w->high = (high | 4095) + 1;
+}
+
+/* (A stack is full of what ASan calls out of bounds.) */
+static __attribute__((noinline, no_sanitize("address"))) uint64_t rt_window_own(uintptr_t address) {
+    return *(const volatile uint64_t *)address;
+}
 
 static inline int rt_window_read(rt_window *w, uintptr_t address, uint64_t *value) {
     struct iovec here, there[2];
     uintptr_t page_end = (address | 4095) + 1;
     long n;
     if (address & 7) return 0;
+    if (address >= w->low && address + 8 <= w->high) {
+        *value = rt_window_own(address);
+        return 1;
+    }
     if (address < w->at || address + 8 > w->at + w->bytes) {
         here = (struct iovec){w->data, RT_UNWIND_WINDOW};
         there[0] = (struct iovec){(void *)address, RT_UNWIND_WINDOW};
@@ -247,18 +264,19 @@ static inline int rt_row_find(uintptr_t pc, rt_row *row) {
     return rt_row_run(row, &first, p + length, fde_end, pc - begin, code_step, data_step, encoding);
 }
 
-/* Up to `most` return addresses, the innermost first; it ends below the function whose frame holds the address `stop`. */
-static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
+/* Up to `most` return addresses, the innermost first; it ends below the function whose frame holds the address `stop`.
+ * `above` lies in a caller's frame. */
+static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t above) {
     uint64_t reg[RT_UNWIND_REGISTERS] = {0};
     uint32_t count = 0, known = 0xf0c8, r; /* rbx, rbp, rsp, r12 to r15 */
     uint64_t pc, cfa, last = 0;
     rt_window window;
     rt_row row;
-    window.at = window.bytes = 0;
     __asm__ volatile("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2\n\tmovq %%rbx, %3\n\t"
                      : "=&r"(pc), "=m"(reg[RT_DW_RSP]), "=m"(reg[RT_DW_RBP]), "=m"(reg[RT_DW_RBX]));
     __asm__ volatile("movq %%r12, %0\n\tmovq %%r13, %1\n\tmovq %%r14, %2\n\tmovq %%r15, %3\n\t"
                      : "=m"(reg[12]), "=m"(reg[13]), "=m"(reg[14]), "=m"(reg[15]));
+    rt_window_open(&window, reg[RT_DW_RSP], above);
     while (count < most && rt_row_find(pc, &row)) {
         if (row.cfa_register < 0 || row.cfa_register >= RT_DW_RA || !(known >> row.cfa_register & 1)) break;
         cfa = reg[row.cfa_register] + (uint64_t)row.cfa_offset;
@@ -278,11 +296,11 @@ static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most
     return count && stop && rt_pc_is_made(pc) ? count - 1 : count;
 }
 #elif defined(__aarch64__)
-static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
+static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t above) {
     uint64_t frame = (uint64_t)__builtin_frame_address(0), next, pc;
     uint32_t count = 0;
     rt_window window;
-    window.at = window.bytes = 0;
+    rt_window_open(&window, frame, above);
     while (count < most && rt_window_read(&window, frame, &next) && rt_window_read(&window, frame + 8, &pc)) {
         if (stop && stop < next) return count ? count - 1 : 0;
         pc = (pc & 0x0000ffffffffffff) - 4; /* without a signature, in the call */
@@ -294,8 +312,8 @@ static __attribute__((noinline)) uint32_t rt_unwind(uint64_t *pcs, uint32_t most
     return count;
 }
 #else
-static inline uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop) {
-    (void)pcs; (void)most; (void)stop;
+static inline uint32_t rt_unwind(uint64_t *pcs, uint32_t most, uintptr_t stop, uintptr_t above) {
+    (void)pcs; (void)most; (void)stop; (void)above;
     return 0;
 }
 #endif

@@ -14,6 +14,7 @@ from rtmalloc.core.base.config cimport RT_SEGMENT_BYTES
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.platform cimport rt_os_close, rt_os_map, rt_os_process_id, rt_os_unmap, rt_os_wall_ms
 from rtmalloc.core.base.size_class cimport class_of_size, rt_class_count, rt_class_size
+from rtmalloc.core.calls.heap_text cimport heap_text_escaped, heap_text_item, heap_text_string
 from rtmalloc.core.calls.stats cimport stats_cached, stats_gather
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
@@ -22,13 +23,12 @@ from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES
 from rtmalloc.core.pages.tables cimport TABLES, table_end, table_place
 from rtmalloc.core.pages.tag cimport TAG_SAMPLED, tag_code, tag_of_slice
 from rtmalloc.core.profile.heap_profile cimport (
-    RT_HEAP_LARGE, heap_profile_is_on, heap_profile_share, heap_profile_tables, rt_heap_frame, rt_heap_large,
-    rt_heap_python_how, rt_heap_tables, rt_unwind_how, rt_unwind_open,
+    RT_HEAP_LARGE, RT_HEAP_LIVES, heap_profile_is_on, heap_profile_share, heap_profile_tables, rt_heap_frame,
+    rt_heap_large, rt_heap_python_how, rt_heap_tables, rt_unwind_how, rt_unwind_open,
 )
 from rtmalloc.core.profile.profile cimport profile_now
 from rtmalloc.core.profile.profile_file cimport (
-    PROFILE_ITEM_BYTES, PROFILE_TEXT_BYTES, ProfileText, profile_number, profile_text, profile_text_flush,
-    profile_text_program, rt_heap_directory,
+    ProfileText, profile_number, profile_text, profile_text_flush, profile_text_program, rt_heap_directory,
 )
 from rtmalloc.core.types cimport Allocator, Heap, ProfileRecord, Slot, Span
 
@@ -60,43 +60,6 @@ cdef struct HeapDumpRow:
     ProfileRecord record
 
 
-# ---- text
-
-cdef inline void heap_dump_escaped(ProfileText* t, const char* text, size_t length) noexcept nogil:
-    # As JSON has it; bytes from 128 on are UTF-8 already, or will be replaced by who reads.
-    cdef size_t i
-    cdef char c
-    for i in range(length):
-        if t.length > PROFILE_TEXT_BYTES - PROFILE_ITEM_BYTES:
-            profile_text_flush(t)
-        c = text[i]
-        if c == c'\n':
-            t.text[t.length] = c'\\'
-            t.length += 1
-            c = c'n'
-        elif c == c'"' or c == c'\\':
-            t.text[t.length] = c'\\'
-            t.length += 1
-        elif 0 <= c < 32:
-            c = c' '
-        t.text[t.length] = c
-        t.length += 1
-
-
-cdef inline void heap_dump_string(ProfileText* t, const char* text, size_t length) noexcept nogil:
-    profile_text(t, b'"')
-    heap_dump_escaped(t, text, length)
-    profile_text(t, b'"')
-
-
-cdef inline void heap_dump_item(ProfileText* t, const char* name, uint64_t value) noexcept nogil:
-    # "name": value, on a line of its own.
-    profile_text(t, b',\n"')
-    profile_text(t, name)
-    profile_text(t, b'": ')
-    profile_number(t, value)
-
-
 # ---- the parts
 
 cdef inline void heap_dump_head(Allocator* a, ProfileText* t) noexcept nogil:
@@ -105,15 +68,17 @@ cdef inline void heap_dump_head(Allocator* a, ProfileText* t) noexcept nogil:
     profile_text(t, b'{"format": "rtmalloc-heap", "version": 1,\n"program": "')
     profile_text_program(t)
     profile_text(t, b'"')
-    heap_dump_item(t, b"pid", rt_os_process_id())
-    heap_dump_item(t, b"time_ms", rt_os_wall_ms())
-    heap_dump_item(t, b"milliseconds", profile_now(a))
-    heap_dump_item(t, b"interval", tables.interval)
-    heap_dump_item(t, b"every", a.profile.every)
-    heap_dump_item(t, b"page_bytes", a.arena.page_bytes)
-    heap_dump_item(t, b"left_out", rt_load_relaxed_u32(&tables.left_out))
-    heap_dump_item(t, b"native", rt_unwind_how)
-    heap_dump_item(t, b"python", rt_heap_python_how())
+    heap_text_item(t, b"pid", rt_os_process_id())
+    heap_text_item(t, b"time_ms", rt_os_wall_ms())
+    heap_text_item(t, b"milliseconds", profile_now(a))
+    heap_text_item(t, b"interval", tables.interval)
+    heap_text_item(t, b"every", a.profile.every)
+    heap_text_item(t, b"page_bytes", a.arena.page_bytes)
+    heap_text_item(t, b"left_out", rt_load_relaxed_u32(&tables.left_out))
+    heap_text_item(t, b"sampled", rt_load_relaxed_u64(&tables.sampled))
+    heap_text_item(t, b"freed", rt_load_relaxed_u64(&tables.freed))
+    heap_text_item(t, b"native", rt_unwind_how)
+    heap_text_item(t, b"python", rt_heap_python_how())
     profile_text(t, b',\n"classes": [')
     for i in range(1, rt_class_count):
         profile_text(t, b", " if i > 1 else b"")
@@ -122,7 +87,7 @@ cdef inline void heap_dump_head(Allocator* a, ProfileText* t) noexcept nogil:
 
 
 cdef inline void heap_dump_frame(rt_heap_tables* tables, ProfileText* t, const rt_heap_frame* f) noexcept nogil:
-    # [0, offset, file, symbol], [1, line, number of the file, number of the name], or [2]: a remark.
+    # [0, offset, file, symbol], [1, line, file, name] with the numbers of strings; of a coroutine with 3; or [2]: a remark.
     cdef rt_symbol symbol
     profile_text(t, b",\n[")
     profile_number(t, f.kind)
@@ -131,10 +96,10 @@ cdef inline void heap_dump_frame(rt_heap_tables* tables, ProfileText* t, const r
         rt_heap_symbol(f.address, &symbol)
         profile_number(t, symbol.offset)
         profile_text(t, b", ")
-        heap_dump_string(t, symbol.file, strlen(symbol.file))
+        heap_text_string(t, symbol.file, strlen(symbol.file))
         profile_text(t, b", ")
-        heap_dump_string(t, symbol.name, strlen(symbol.name))
-    elif f.kind == 1:
+        heap_text_string(t, symbol.name, strlen(symbol.name))
+    elif f.kind != 2:
         profile_text(t, b", ")
         profile_number(t, f.line)
         profile_text(t, b", ")
@@ -169,7 +134,28 @@ cdef inline void heap_dump_tables(Allocator* a, ProfileText* t) noexcept nogil:
     count = rt_load_acquire_u32(&tables.strings)
     for i in range(1, count):
         profile_text(t, b",\n")
-        heap_dump_string(t, tables.texts + tables.string[i].at, tables.string[i].length)
+        heap_text_string(t, tables.texts + tables.string[i].at, tables.string[i].length)
+    profile_text(t, b"]")
+
+
+cdef inline void heap_dump_lives(Allocator* a, ProfileText* t) noexcept nogil:
+    # [stack, bytes that lived less than 4 ms and are gone, less than 8, ...] of stacks that have such; the first is empty.
+    cdef rt_heap_tables* tables = heap_profile_tables(a)
+    cdef uint32_t stacks = rt_load_acquire_u32(&tables.stacks)
+    cdef uint32_t i, k, steps
+    profile_text(t, b',\n"lives": [[]')
+    for i in range(stacks):
+        steps = RT_HEAP_LIVES
+        while steps > 0 and rt_load_relaxed_u64(&tables.life[i][steps - 1]) == 0:
+            steps -= 1
+        if steps == 0:
+            continue
+        profile_text(t, b",\n[")
+        profile_number(t, i)
+        for k in range(steps):
+            profile_text(t, b", ")
+            profile_number(t, rt_load_relaxed_u64(&tables.life[i][k]))
+        profile_text(t, b"]")
     profile_text(t, b"]")
 
 
@@ -269,7 +255,7 @@ cdef inline void heap_dump_stats(Allocator* a, ProfileText* t) noexcept nogil:
     profile_text(t, b',\n"stats": {"in_bins": ')
     profile_number(t, cached)
     for i in range(RT_STATS_COUNT):
-        heap_dump_item(t, rt_stats_names[i], (<uint64_t*>&st)[i])
+        heap_text_item(t, rt_stats_names[i], (<uint64_t*>&st)[i])
     profile_text(t, b'},\n"arena": [')
     profile_number(t, <size_t>a.arena.base)
     profile_text(t, b", ")
@@ -306,7 +292,7 @@ cdef inline void heap_dump_copy(ProfileText* t, const char* name, const char* pa
     profile_text(t, b'": "')
     while file >= 0 and length > 0:
         length = rt_heap_source_read(file, piece, sizeof(piece))
-        heap_dump_escaped(t, piece, <size_t>length)
+        heap_text_escaped(t, piece, <size_t>length)
     if file >= 0:
         rt_os_close(file)
     profile_text(t, b'"')
@@ -326,6 +312,7 @@ cdef inline cold_int heap_dump_to(Allocator* a, int file) noexcept nogil:
     heap_dump_head(a, &t)
     heap_dump_live(a, &t, rows)
     heap_dump_large(a, &t, rows)
+    heap_dump_lives(a, &t)
     heap_dump_tables(a, &t)
     heap_dump_stats(a, &t)
     heap_dump_copy(&t, b"smaps", b"/proc/self/smaps")

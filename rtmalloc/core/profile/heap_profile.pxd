@@ -19,7 +19,9 @@ from rtmalloc.core.base.platform cimport rt_os_map
 from rtmalloc.core.base.size_class cimport rt_class_size
 from rtmalloc.core.pages.arena cimport arena_slice_of
 from rtmalloc.core.pages.tag cimport tag_class, tag_of_slice
-from rtmalloc.core.profile.profile cimport profile_begin, profile_now, profile_object, profile_start
+from rtmalloc.core.profile.profile cimport (
+    profile_begin, profile_heap_stands, profile_now, profile_object, profile_start,
+)
 from rtmalloc.core.spans.object cimport object_span
 from rtmalloc.core.types cimport Allocator, ProfileRecord, Span
 
@@ -56,16 +58,20 @@ cdef extern from "profile/heap_tables.h" nogil:
         uint32_t stacks
         uint32_t larges
         uint32_t left_out
+        uint64_t sampled
+        uint64_t freed
         rt_heap_string* string
         rt_heap_frame* frame
         rt_heap_stack* stack
         uint32_t* node
         rt_heap_large* large
         char* texts
+        uint64_t (*life)[24]
     ctypedef struct rt_heap_found:
         uint32_t native
     enum:
         RT_HEAP_LARGE
+        RT_HEAP_LIVES
     const rt_python_walk* rt_python_walker
     uint32_t rt_heap_python_how() noexcept
     uint32_t rt_unwind_how
@@ -76,7 +82,7 @@ cdef extern from "profile/heap_tables.h" nogil:
     uint32_t rt_heap_thread_of(rt_heap_tables* t, const rt_heap_found* found) noexcept
     bint rt_heap_draw(rt_heap_tables* t, uint64_t bytes) noexcept
     bint rt_heap_large_add(rt_heap_tables* t, rt_heap_large entry) noexcept
-    void rt_heap_large_remove(rt_heap_tables* t, const void* address) noexcept
+    void rt_heap_large_remove(rt_heap_tables* t, const void* address, uint64_t now) noexcept
 
 cdef enum:
     HEAP_PROFILE_CANDIDATE = 16384  # bytes: up to this size blocks are chosen by their bytes alone
@@ -99,17 +105,11 @@ cdef inline bint heap_profile_accepts(const Allocator* a, uint32_t class_, uint6
 cdef inline void heap_profile_count(Allocator* a, uint32_t stack, uint64_t bytes, bint small) noexcept nogil:
     # Under the lock: what a chosen block of `bytes` stands for is added to what its stack has asked for.
     cdef rt_heap_stack* s = &heap_profile_tables(a).stack[stack]
-    cdef uint64_t interval = heap_profile_tables(a).interval
+    cdef uint64_t stands = profile_heap_stands(a, bytes, small)
     s.samples += 1
-    if small and bytes * a.profile.every >= interval:
-        s.objects += <uint64_t>a.profile.every * 256
-        s.bytes += bytes * a.profile.every
-    elif bytes >= interval:
-        s.objects += 256
-        s.bytes += bytes
-    else:
-        s.objects += interval * 256 // bytes
-        s.bytes += interval
+    s.objects += stands * 256 // bytes
+    s.bytes += stands
+    heap_profile_tables(a).sampled += 1
 
 
 cdef inline slow_pointer heap_profile_take(
@@ -164,7 +164,7 @@ cdef inline void heap_profile_forget(Allocator* a, const void* p) noexcept nogil
     if unlikely(heap_profile_is_on(a) and p != NULL):
         lock_take(&a.profile.lock)
         if heap_profile_is_on(a):
-            rt_heap_large_remove(heap_profile_tables(a), p)
+            rt_heap_large_remove(heap_profile_tables(a), p, profile_now(a))
         lock_drop(&a.profile.lock)
 
 

@@ -24,6 +24,10 @@ from rtmalloc.core.spans.object cimport object_locate, object_span
 from rtmalloc.core.spans.span cimport span_has_free, span_is_whole
 from rtmalloc.core.types cimport Allocator, ProfileBucket, ProfileLarge, ProfileRecord, ProfileTables, Span
 
+cdef extern from "profile/heap_tables.h" nogil:
+    void rt_heap_freed(void* tables, uint32_t stack, uint64_t bytes, uint64_t life) noexcept
+    uint64_t rt_heap_interval(const void* tables) noexcept
+
 cdef enum:
     PROFILE_LARGE_STEPS = 8    # buckets of large requests per doubling
 
@@ -85,6 +89,14 @@ cdef inline slow_pointer profile_take(Allocator* a, size_t bytes, uint32_t class
     return p
 
 
+cdef inline uint64_t profile_heap_stands(const Allocator* a, uint64_t bytes, bint small) noexcept nogil:
+    # Bytes that a block of `bytes`, which a heap profile has chosen, stands for.
+    cdef uint64_t interval = rt_heap_interval(a.profile.heap)
+    if small and bytes * a.profile.every >= interval:
+        return bytes * a.profile.every
+    return bytes if bytes >= interval else interval
+
+
 cdef inline slow_int profile_give(Allocator* a, void* block) noexcept nogil:
     # Free a followed object: 0, or what is wrong: 1 not its start, 2 freed already.
     cdef uint32_t object_ = 0
@@ -109,6 +121,8 @@ cdef inline slow_int profile_give(Allocator* a, void* block) noexcept nogil:
         bucket.live_bytes -= weight * record.bytes
         bucket.life += weight * now
         bucket.byte_life += weight * now * record.bytes
+    elif record.recording == a.profile.recording:
+        rt_heap_freed(a.profile.heap, record.stack, profile_heap_stands(a, s.size, True), profile_now(a) - record.begin)
     full = not span_has_free(s)
     s.bits[object_ >> 6] |= bit
     if full:

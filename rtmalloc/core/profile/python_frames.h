@@ -126,7 +126,9 @@ static uint32_t rt_python_frames(rt_python_frame *frames, uint32_t most, uintptr
         PyCodeObject *code = rt_python_code(frame);
         if (!code) {
             if (!*loop) *loop = rt_python_entry(frame);
-        } else if (count < most && !rt_python_is_made(code)) frames[count++] = (rt_python_frame){code, rt_python_at(frame, code)};
+        } else if (count < most && !rt_python_is_made(code))
+            frames[count++] = (rt_python_frame){
+                code, rt_python_at(frame, code), (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0};
     }
     return count;
 }

@@ -7,6 +7,7 @@
 typedef struct {
     const void *code; /* a code object, alive as long as the thread stays in the call that walked */
     int32_t at;       /* the instruction, in bytes */
+    uint32_t coroutine; /* 1: of an async function */
 } rt_python_frame;
 typedef struct {
     /* The calling thread's frames, the innermost first, at most `most`; 0 where it does not hold the interpreter's lock.
