@@ -39,6 +39,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "idle": ("idle.c",),
     "inherited": ("inherited.c",),
     "limit": ("limit.c",),
+    "strict": ("strict.c", "support.c"),
     "raw_fork": ("raw_fork.c",),
     "early": ("early.c",),
 }

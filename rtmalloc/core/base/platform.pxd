@@ -38,6 +38,7 @@ cdef extern from "base/platform.h" nogil:
     uint64_t rt_os_thread_us() noexcept
     uint64_t rt_os_random() noexcept
     uint32_t rt_os_thread_id() noexcept
+    void rt_thread_is_first() noexcept
     bint rt_os_thread_is_gone(uint32_t id) noexcept
     void rt_os_futex_wait_ms(uint32_t* word, uint32_t seen, uint64_t ms) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept

@@ -95,7 +95,7 @@ static inline void rt_heap_look(rt_heap_found *f) {
     if (f->python && f->native && f->pc[f->native - 1] >= walker->loop && f->pc[f->native - 1] < walker->loop_end) f->native--;
     f->cut = f->python == RT_HEAP_PYTHON || (!f->python && f->native == RT_HEAP_NATIVE);
     f->thread[0] = 0;
-    rt_system(SYS_prctl, PR_GET_NAME, f->thread);
+    rt_system_spared(SYS_prctl, PR_GET_NAME, f->thread);
     f->thread[15] = 0;
 }
 
