@@ -49,7 +49,7 @@ def program(name: str) -> Path:
     """One of tests/driver/reports, compiled."""
     source = DRIVER / "reports" / name
     compiler = ["g++", "-std=c++17"] if name.endswith("pp") else ["gcc"]
-    command = [*compiler, "-O1", "-fno-builtin", "-w", source, "-o", "{out}", "-ldl", "-lpthread"]
+    command: list[str | Path] = [*compiler, "-O1", "-fno-builtin", "-w", source, "-o", "{out}", "-ldl", "-lpthread"]
     return compile_cached(source.stem, [source], [command])
 
 
