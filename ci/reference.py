@@ -20,7 +20,7 @@ MODULES = ("numpy", "profile", "prometheus")
 _SHOWN = r"__attribute__\(\(visibility\(\"default\"\), used"
 _DECLARATION = r"(?P<type>[\w ]+?[ *]+)(?P<name>\w+) ?(?P<arguments>\([^()]*(?:\([^()]*\)[^()]*)*\))"
 _FUNCTION = re.compile(
-    rf"^extern {_DECLARATION} {_SHOWN}, alias|^{_SHOWN}\)\) {_DECLARATION.replace('?P<', '?P<own_')} \{{"
+    rf"^extern {_DECLARATION} {_SHOWN}, alias|^{_SHOWN}\)\) {_DECLARATION.replace('?P<', '?P<own_')} ?[{{;]"
 )
 """What the preprocessor leaves of an exported function: a second name of one of ours, or one that is written there."""
 _MARKER = re.compile(r'^# \d+ "(?P<file>[^"]+)"')

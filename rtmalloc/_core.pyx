@@ -44,15 +44,12 @@ cdef extern from "base/cgroup.h" nogil:
     uint64_t rt_cgroup_limit() noexcept
     const uint64_t RT_CGROUP_NONE
 
-cdef extern from "calls/exports.h" nogil:
-    void rt_identity_open() noexcept
+cdef extern from "calls/exports.h":
+    pass
 
 cdef extern from "calls/children.h" nogil:
     void rt_environment_set(char** envp) noexcept
     void rt_environment_leave(const char* own) noexcept
-
-cdef extern from "base/platform.h" nogil:
-    bint rt_os_is_root() noexcept
 
 cdef extern from "calls/fork.h" nogil:
     bint rt_is_preload
@@ -99,8 +96,6 @@ cdef constructor_void library_load(int argc, char** argv, char** envp) noexcept 
         if rt_switch_is_off():
             rt_switch_obey(argv, NULL)
         rt_environment_leave(rt_file_of(&rt_api_own))
-    if rt_is_preload and rt_os_is_root():
-        rt_identity_open()
     if allocator_open() and library_serves():
         heap_dump_open(allocator())
     if (

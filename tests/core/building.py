@@ -40,6 +40,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "inherited": ("inherited.c",),
     "companion": ("companion.c",),
     "limit": ("limit.c",),
+    "strict": ("strict.c", "support.c"),
     "raw_fork": ("raw_fork.c",),
     "early": ("early.c",),
 }

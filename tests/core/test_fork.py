@@ -31,6 +31,12 @@ def test_children_of_a_busy_process_allocate(kind: str) -> None:
     assert "0 crashed, 0 hung" in done.stdout
 
 
+@pytest.mark.neighbour("raw clone, _Fork", "a copy of a process of one thread, which then has threads")
+def test_a_copy_that_begins_threads() -> None:
+    done = run([program("clone_threads")], environment=preloaded("epoch_ms=1"), seconds=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
 def test_a_mended_copy_keeps_the_equations() -> None:
     # The checked build looks at them when a copy has mended itself (calls/mend.pxd), and in the child's calls.
     for kind in ("1", "2"):

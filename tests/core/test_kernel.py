@@ -108,6 +108,22 @@ def test_no_other_call_than_other_allocators_make() -> None:
     kernel("filter", "kill", "madvise", "mincore")
 
 
+@pytest.mark.neighbour("seccomp", "a list that kills at all but what the C library's malloc calls, or strict mode")
+@pytest.mark.parametrize("options", ["", "background_thread=1"], ids=["plain", "background"])
+@pytest.mark.parametrize("mode", ["lean prctl", "lean syscall", "full prctl", "full syscall", "least"])
+def test_a_filter_of_the_programs_own(mode: str, options: str) -> None:
+    program = driver("strict", PLAIN)
+    for environment in ({}, preloaded(options)):
+        done = run([program, *mode.split()], environment=environment, seconds=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", ""), done.returncode
+
+
+@pytest.mark.neighbour("seccomp", "the same list before the program begins; a few calls more are allowed")
+def test_a_filter_that_is_there_before() -> None:
+    done = run([driver("strict", PLAIN), "exec", "syscall"], environment=preloaded(), seconds=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
+
+
 # ---- what outlives a block
 
 

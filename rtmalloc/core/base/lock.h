@@ -27,14 +27,13 @@ static uint64_t rt_lock_sleeps;
 static void rt_mend(void);
 static void rt_fork_give_up(void);
 
-static inline void *rt_thread_identity(void) { return __builtin_thread_pointer(); }
 static inline int rt_fork_is_mine(void) {
     void *forking = __atomic_load_n(&rt_forking_thread, __ATOMIC_RELAXED);
     return __builtin_expect(forking != 0, 0) && forking == rt_thread_identity();
 }
 static inline int rt_fork_is_anyones(void) { return __atomic_load_n(&rt_forking_thread, __ATOMIC_RELAXED) != 0; }
 static inline void rt_fork_begin(void) {
-    __atomic_store_n(&rt_forking_id, (uint32_t)rt_system(SYS_gettid), __ATOMIC_RELAXED);
+    __atomic_store_n(&rt_forking_id, rt_os_thread_number(), __ATOMIC_RELAXED);
     __atomic_store_n(&rt_fork_depth, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&rt_forking_thread, rt_thread_identity(), __ATOMIC_RELEASE);
 }
@@ -103,7 +102,7 @@ static inline int rt_mark_claim(void) {
         rt_mending_thread = rt_thread_identity();
         return 1;
     }
-    while (!rt_mark_is_good() && rt_mending_thread != rt_thread_identity()) rt_system(SYS_sched_yield);
+    while (!rt_mark_is_good() && rt_mending_thread != rt_thread_identity()) rt_os_yield();
     return 0;
 }
 static inline void rt_mark_good(void) { __atomic_store_n(rt_mark, RT_MARK_GOOD, __ATOMIC_RELEASE); }

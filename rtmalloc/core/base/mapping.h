@@ -29,14 +29,16 @@ static inline size_t rt_os_address_end(void) {
     return (size_t)1 << (64 - __builtin_clzl(stack));
 }
 
-/* Whether MAP_STACK keeps huge pages away: from Linux 6.7 on. Before, the flag means nothing. */
+/* Whether MAP_STACK keeps huge pages away: from Linux 6.7 on. Before, the flag means nothing. The kernel's image tells the
+ * version; where there is none it is asked. */
 static inline int rt_os_knows_stack(void) {
     static int answer; /* 1 no, 2 yes; threads that ask at once find the same */
     int known = __atomic_load_n(&answer, __ATOMIC_RELAXED);
     if (!known) {
+        uint32_t version = rt_vdso_kernel();
         struct utsname kernel;
-        unsigned major = 0, minor = 0;
-        const char *at = rt_system(SYS_uname, &kernel) == 0 ? kernel.release : "";
+        unsigned major = version >> 16, minor = version >> 8 & 255;
+        const char *at = !version && rt_system_spared(SYS_uname, &kernel) == 0 ? kernel.release : "";
         while (*at >= '0' && *at <= '9') major = major * 10 + (unsigned)(*at++ - '0');
         if (*at == '.')
             for (at++; *at >= '0' && *at <= '9'; at++) minor = minor * 10 + (unsigned)(*at - '0');
@@ -69,6 +71,7 @@ static inline int rt_os_map_at(void *where, size_t bytes) {
 
 /* Map part of the arena anew: zeroed, and without whatever the program told the kernel about it. 0 on success. */
 static inline int rt_os_renew(void *p, size_t bytes) {
+    if (rt_confinement() == RT_STRICT) return -1;
     void *q = rt_mmap(p, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED);
     if (q == p) rt_os_no_huge_pages(p, bytes);
     return q == p ? 0 : -1;
@@ -105,7 +108,7 @@ static inline int rt_os_locks_all(void) {
 /* Drop pages of memory that is in use; they read as zero afterwards. 0 on success. Where madvise is forbidden they are mapped
  * anew, and so are pages that the program has locked and freed, unless it wants all of its memory locked. */
 static inline int rt_os_drop(void *p, size_t bytes) {
-    long r = rt_system(SYS_madvise, p, bytes, MADV_DONTNEED);
+    long r = rt_system_spared(SYS_madvise, p, bytes, MADV_DONTNEED);
     if (!rt_system_failed(r)) return 0;
     return r == -EINVAL && rt_os_locks_all() ? -1 : rt_os_renew(p, bytes);
 }
@@ -123,9 +126,10 @@ static inline void rt_os_clear(char *p, size_t bytes, size_t page) {
     enum { ABSENT_LEAST = 16 }; /* pages that are worth a system call */
     unsigned char present[4096];
     char *absent = p; /* [absent, at) is not resident */
+    if (rt_confinement() && rt_os_renew(p, bytes) == 0) return;
     while (bytes) {
         size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
-        if (rt_system_failed(rt_system(SYS_mincore, p, piece, present))) memset(present, 1, piece / page);
+        if (rt_system_failed(rt_system_spared(SYS_mincore, p, piece, present))) memset(present, 1, piece / page);
         for (unsigned char *at = present, *end = present + piece / page; (at = memchr(at, 1, (size_t)(end - at))); at++) {
             char *here = p + (size_t)(at - present) * page;
             if ((size_t)(here - absent) >= ABSENT_LEAST * page && rt_os_drop(absent, (size_t)(here - absent)) == 0)

@@ -37,6 +37,7 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 #include "mapping.h"
+#include "thread_number.h"
 
 /* Zeroed, readable and writable memory at any address; NULL on failure. */
 static inline void *rt_os_map(size_t bytes) {
@@ -101,7 +102,7 @@ static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     size_t total = 0;
     while (bytes) {
         size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
-        if (rt_system(SYS_mincore, p, piece, present) == 0)
+        if (rt_system_spared(SYS_mincore, p, piece, present) == 0)
             for (size_t i = 0; i < (piece + page - 1) / page; i++) total += (present[i] & 1) * page;
         p += piece;
         bytes -= piece;
@@ -119,7 +120,8 @@ static inline int rt_os_is_root(void) { return getauxval(AT_EUID) == 0; }
 
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */
 static inline uint64_t rt_os_thread_us(void) {
-    struct timespec t = rt_clock(CLOCK_THREAD_CPUTIME_ID);
+    struct timespec t = {0, 0};
+    if (!rt_confinement()) t = rt_clock(CLOCK_THREAD_CPUTIME_ID);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
@@ -142,11 +144,9 @@ static inline uint64_t rt_os_random(void) {
     return value;
 }
 
-static inline uint32_t rt_os_thread_id(void) { return (uint32_t)rt_system(SYS_gettid); }
-
-/* Whether the thread `id` of this process has ended. */
+/* Whether the thread `id` of this process has ended. The first thread's heap stays its own. */
 static inline int rt_os_thread_is_gone(uint32_t id) {
-    return rt_system(SYS_tgkill, rt_system(SYS_getpid), id, 0) == -ESRCH;
+    return id && rt_system_spared(SYS_tgkill, rt_system_spared(SYS_getpid), id, 0) == -ESRCH;
 }
 
 /* Sleep for at most `ms`, or until somebody changes *word from `seen` and wakes us. */
@@ -159,7 +159,11 @@ static inline void rt_os_futex_wake(uint32_t *word, int count) {
     rt_system(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
 }
 
-static inline void rt_os_yield(void) { rt_system(SYS_sched_yield); }
+static inline void rt_os_yield(void) {
+    static uint32_t nobody;
+    if (rt_confinement()) rt_os_futex_wait_ms(&nobody, 0, 1);
+    else rt_system(SYS_sched_yield);
+}
 
 /* Restartable sequences of other threads (percpu.h): ask the kernel to be allowed to abort them; 0 on success. Costs a
  * grace period where there are several threads, next to nothing where there is one. */
@@ -211,7 +215,7 @@ static inline void rt_os_complain(const char *text, size_t length) {
 
 /* Read a file of less than `room` bytes; its length, `room` if it is longer, or -1. */
 static inline int64_t rt_os_read_file(const char *name, char *text, size_t room) {
-    long file = rt_system(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    long file = rt_system_spared(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     size_t length = 0;
     long n = file < 0 ? -1 : 1;
     while (n > 0 && length < room) {

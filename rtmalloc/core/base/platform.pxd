@@ -33,13 +33,13 @@ cdef extern from "base/platform.h" nogil:
     size_t rt_os_resident(char* p, size_t bytes, size_t page) noexcept
     size_t rt_os_page_size() noexcept
     size_t rt_os_address_end() noexcept
-    bint rt_os_is_root() noexcept
     uint64_t rt_os_private_bytes(size_t page) noexcept
     uint64_t rt_os_clock_ms() noexcept
     uint64_t rt_os_clock_us() noexcept
     uint64_t rt_os_thread_us() noexcept
     uint64_t rt_os_random() noexcept
     uint32_t rt_os_thread_id() noexcept
+    void rt_thread_is_first() noexcept
     bint rt_os_thread_is_gone(uint32_t id) noexcept
     void rt_os_futex_wait_ms(uint32_t* word, uint32_t seen, uint64_t ms) noexcept
     void rt_os_futex_wake(uint32_t* word, int count) noexcept

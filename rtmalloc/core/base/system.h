@@ -54,6 +54,15 @@ static inline long rt_system6(long n, long a, long b, long c, long d, long e, lo
     RT_SYSTEM_NTH(__VA_ARGS__, RT_SYSTEM_7, RT_SYSTEM_6, RT_SYSTEM_5, RT_SYSTEM_4, RT_SYSTEM_3, RT_SYSTEM_2,            \
                   RT_SYSTEM_1, )(__VA_ARGS__)
 
+/* Behind a filter of system calls that the program has set, a call of ours may be fatal. Then nothing is called that another malloc
+ * does not call: memory comes by mmap and goes by munmap, or by mmap over it. In the kernel's strict mode nothing goes at all.
+ * What can be done without is not done, as if the kernel had refused it. calls/alone.h sees the filter come. */
+enum { RT_FREE = 0, RT_FILTERED = 1, RT_STRICT = 2 };
+static uint32_t rt_confined; /* RT_FREE ... RT_STRICT */
+static inline uint32_t rt_confinement(void) { return __builtin_expect(__atomic_load_n(&rt_confined, __ATOMIC_RELAXED), 0); }
+/* rt_system for what can be done without */
+#define rt_system_spared(...) (rt_confinement() ? -EPERM : rt_system(__VA_ARGS__))
+
 static inline int rt_system_failed(long r) { return (unsigned long)r > -4096ul; }
 /* What the C library's function answers, errno included: for those of its names that are ours. */
 static inline int rt_system_answer(long r) {
@@ -86,17 +95,19 @@ static inline void *rt_mmap(void *where, size_t bytes, int protection, int flags
     return rt_system_failed(r) ? MAP_FAILED : (void *)r;
 }
 static inline int rt_munmap(void *p, size_t bytes) {
+    if (rt_confinement() == RT_STRICT) return -1;
     RT_SYSTEM_MEMORY(munmap, p, bytes);
     return rt_system_failed(r) ? -1 : 0;
 }
 static inline void *rt_mremap(void *p, size_t before, size_t now, int flags, void *where) {
+    if (rt_confinement()) return MAP_FAILED;
     RT_SYSTEM_MEMORY(mremap, p, before, now, flags, where);
     return rt_system_failed(r) ? MAP_FAILED : (void *)r;
 }
 static inline int rt_mprotect(void *p, size_t bytes, int protection) {
-    return rt_system_failed(rt_system(SYS_mprotect, p, bytes, protection)) ? -1 : 0;
+    return rt_system_failed(rt_system_spared(SYS_mprotect, p, bytes, protection)) ? -1 : 0;
 }
 static inline int rt_madvise(void *p, size_t bytes, int advice) {
-    return rt_system_failed(rt_system(SYS_madvise, p, bytes, advice)) ? -1 : 0;
+    return rt_system_failed(rt_system_spared(SYS_madvise, p, bytes, advice)) ? -1 : 0;
 }
 #endif

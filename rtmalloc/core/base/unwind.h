@@ -76,7 +76,7 @@ static inline int rt_window_read(rt_window *w, uintptr_t address, uint64_t *valu
             there[0].iov_len = page_end - address;
             there[1].iov_len = RT_UNWIND_WINDOW - there[0].iov_len;
         }
-        n = rt_system(SYS_process_vm_readv, rt_system(SYS_getpid), &here, 1, there, 2, 0);
+        n = rt_system_spared(SYS_process_vm_readv, rt_system_spared(SYS_getpid), &here, 1, there, 2, 0);
         w->at = address;
         w->bytes = n > 0 ? (size_t)n : 0;
         if (w->bytes < 8) return 0;

@@ -16,6 +16,7 @@ static struct {
     uint32_t looked; /* 1: what follows is final; two threads may look at once, and store the same */
     rt_vdso_clock clock;
     rt_vdso_cpu cpu;
+    uint32_t kernel; /* its version: major, minor, and patch level in the last byte */
 } rt_vdso;
 
 #if defined(__aarch64__)
@@ -36,6 +37,17 @@ static inline uint32_t rt_vdso_gnu_count(const uint32_t *hash) {
     return last + 1;
 }
 
+static inline uint32_t rt_vdso_version(const char *at, const char *end) {
+    while (at < end) {
+        const ElfW(Nhdr) *note = (const void *)at;
+        const char *name = at + sizeof *note, *text = name + ((note->n_namesz + 3) & ~3u);
+        if (note->n_type == 0 && note->n_namesz == 6 && note->n_descsz == 4 && memcmp(name, "Linux", 6) == 0)
+            return *(const uint32_t *)text;
+        at = text + ((note->n_descsz + 3) & ~3u);
+    }
+    return 0;
+}
+
 static inline void rt_vdso_read(const char *image) {
     const ElfW(Ehdr) *head = (const void *)image;
     const ElfW(Phdr) *part = (const void *)(image + head->e_phoff);
@@ -45,6 +57,8 @@ static inline void rt_vdso_read(const char *image) {
     uint32_t count = 0;
     for (int i = 0; i < head->e_phnum; i++) {
         if (part[i].p_type == PT_LOAD) base = image + part[i].p_offset - part[i].p_vaddr;
+        if (part[i].p_type == PT_NOTE && !rt_vdso.kernel)
+            rt_vdso.kernel = rt_vdso_version(image + part[i].p_offset, image + part[i].p_offset + part[i].p_filesz);
         if (part[i].p_type == PT_DYNAMIC) entry = (const void *)(image + part[i].p_offset);
     }
     for (; entry && entry->d_tag != DT_NULL; entry++) {
@@ -72,6 +86,11 @@ static inline void rt_vdso_find(void) {
     __atomic_store_n(&rt_vdso.looked, 1, __ATOMIC_RELEASE);
 }
 
+static inline uint32_t rt_vdso_kernel(void) {
+    rt_vdso_find();
+    return rt_vdso.kernel;
+}
+
 static inline struct timespec rt_clock(int clock) {
     struct timespec t = {0, 0};
     rt_vdso_clock read;
@@ -86,7 +105,7 @@ static inline uint32_t rt_cpu_here(void) {
     rt_vdso_cpu read;
     rt_vdso_find();
     read = __atomic_load_n(&rt_vdso.cpu, __ATOMIC_RELAXED);
-    if (!read || read(&cpu, NULL, NULL) != 0) rt_system(SYS_getcpu, &cpu, NULL, NULL);
+    if (!read || read(&cpu, NULL, NULL) != 0) rt_system_spared(SYS_getcpu, &cpu, NULL, NULL);
     return cpu;
 }
 #endif

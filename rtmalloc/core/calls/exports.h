@@ -17,10 +17,6 @@ static void *rt_memalign(size_t, size_t);
 static size_t rt_usable_size(void *);
 static size_t rt_good_size(size_t);
 static void rt_mallinfo(uint64_t *);
-static int rt_background_is_ours(void);
-static void rt_background_hold(void);
-static void rt_background_release(void);
-static void rt_background_refuse(void);
 /* RT_EXPORT_PREFIXED gives all of them a prefix (rtx_malloc, rtx_free, ...), for test drivers under a sanitizer, whose
  * own malloc must stay in place. */
 #ifdef RT_EXPORT_PREFIXED
@@ -57,7 +53,6 @@ extern const void *RT_NAME(rtmalloc_api)(void) RT_EXPORT(rt_api_table);
 
 #ifdef RT_EXPORT_PREFIXED
 static void *rt_new_slow(size_t bytes) { return rt_malloc(bytes); }
-static inline void rt_identity_open(void) {}
 extern void *RT_NAME(reallocarray)(void *, size_t, size_t) RT_EXPORT(rt_reallocarray);
 #else
 /* A program that defines malloc, calloc, realloc and free, and no more, means its own blocks: by the name that it sees. */

@@ -3,6 +3,9 @@
 #define RT_FORK_H
 #include <pthread.h>
 #include "base/platform.h"
+#ifndef RT_EXPORT_PREFIXED
+#include "calls/alone.h"
+#endif
 #include "calls/early.h"
 #include "giveback/background.h" /* rt_is_preload */
 typedef void (*rt_fork_handler)(void);
@@ -38,6 +41,10 @@ extern void _IO_list_resetlock(void) __attribute__((weak));
 __attribute__((used)) void rt_preload_init(void) {
     rt_is_preload = 1;
     rt_early_end();
+    rt_thread_number_open();
+#ifndef RT_EXPORT_PREFIXED
+    rt_alone_open();
+#endif
 }
 static inline void rt_streams_lock(void) {
     if (rt_is_preload && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock) _IO_list_lock();

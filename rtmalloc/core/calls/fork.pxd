@@ -16,7 +16,7 @@ from rtmalloc.core.base.lock cimport (
     lock_drop, lock_renew, lock_try, rt_fork_alone, rt_fork_begin, rt_fork_end, rt_fork_forget, rt_fork_is_mine,
     rt_fork_take_away, rt_mark_claim, rt_mark_good, rt_mend,
 )
-from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_thread_id, rt_os_yield
+from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_yield, rt_thread_is_first
 from rtmalloc.core.base.size_class cimport rt_class_count
 from rtmalloc.core.calls.check cimport check_shared
 from rtmalloc.core.calls.mend cimport mend_everything
@@ -232,7 +232,8 @@ cdef inline void fork_child() noexcept nogil:
 cdef inline void fork_child_begin(Allocator* a) noexcept nogil:
     cdef Heap* mine = thread_heap_or_null()
     if mine != NULL:
-        mine.tid = rt_os_thread_id()
+        mine.tid = 0
+    rt_thread_is_first()
     inherited_begin(a)
     background_forget(a)
     limiter_forget(a)

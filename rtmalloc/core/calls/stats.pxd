@@ -18,7 +18,7 @@ from rtmalloc.core.base.bitmap cimport rt_count_bits
 from rtmalloc.core.base.complain cimport COMPLAINT_BYTES, text_append, text_append_number
 from rtmalloc.core.base.config cimport RT_HEADER_SLICES, RT_SEGMENT_BYTES, RT_SLICE_SHIFT, RT_SLICE_WORDS
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, rt_lock_sleeps
-from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_complain, rt_os_resident
+from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_complain, rt_os_process_id, rt_os_resident
 from rtmalloc.core.base.size_class cimport rt_class_count, rt_class_size
 from rtmalloc.core.giveback.limiter cimport limiter_soft
 from rtmalloc.core.heaps.heap_pool cimport heap_first
@@ -98,7 +98,7 @@ cdef inline uint32_t stats_of_heaps(Allocator* a, HeapStats* of, HeapCounters* c
         if i < most:
             of[i].id = h.id
             of[i].live = h.live
-            of[i].thread = h.tid
+            of[i].thread = h.tid if h.tid or h.cpu else rt_os_process_id()
             of[i].lives = h.life
             of[i].slot = h.slot.number if h.slot != NULL else 0
             of[i].cached = stats_cached(h)

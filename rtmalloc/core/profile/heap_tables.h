@@ -109,7 +109,7 @@ static inline void rt_heap_look(rt_heap_found *f) {
     f->native = rt_unwind(f->pc, RT_HEAP_NATIVE, f->python ? loop : 0, (uintptr_t)(f + 1) - 1);
     f->cut = f->python == RT_HEAP_PYTHON || (!f->python && f->native == RT_HEAP_NATIVE);
     f->thread[0] = 0;
-    rt_system(SYS_prctl, PR_GET_NAME, f->thread);
+    rt_system_spared(SYS_prctl, PR_GET_NAME, f->thread);
     f->thread[15] = 0;
 }
 
