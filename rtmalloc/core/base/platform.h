@@ -109,11 +109,6 @@ static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     return total;
 }
 
-static inline size_t rt_os_page_size(void) {
-    size_t page = getauxval(AT_PAGESZ);
-    return page ? page : 4096;
-}
-
 /* Microseconds of CPU time of this thread (0 where it cannot be told). */
 static inline uint64_t rt_os_thread_us(void) {
     struct timespec t = rt_clock(CLOCK_THREAD_CPUTIME_ID);

@@ -42,6 +42,7 @@ RT_ALONE int prctl(int option, ...) {
     /* A filter follows what comes before one: behind it the start of a thread may be fatal. */
     if (option == PR_SET_NO_NEW_PRIVS) __atomic_store_n(&rt_thread_unwelcome, 1, __ATOMIC_RELAXED);
     rt_background_hold();
+    if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP) rt_batch_end();
     answer = rt_system(SYS_prctl, option, a, b, c, d);
     if (option == PR_SET_SECCOMP && answer == 0) rt_background_refuse();
     rt_background_release();

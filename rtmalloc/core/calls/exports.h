@@ -20,6 +20,7 @@ static void rt_mallinfo(uint64_t *);
 static void rt_background_hold(void);
 static void rt_background_release(void);
 static void rt_background_refuse(void);
+static void rt_batch_end(void);
 /* RT_EXPORT_PREFIXED gives all of them a prefix (rtx_malloc, rtx_free, ...), for test drivers under a sanitizer, whose
  * own malloc must stay in place. */
 #ifdef RT_EXPORT_PREFIXED
