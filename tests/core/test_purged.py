@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from .building import GUARD, GUARD_STORM, LINKED, PAGE16, PAGE64, PAGE64_GUARD, PLAIN, Flavour, counters_of, driver, environment_of, run
+from .building import (
+    GUARD,
+    GUARD_STORM,
+    LINKED,
+    PAGE16,
+    PAGE64,
+    PAGE64_GUARD,
+    PLAIN,
+    Flavour,
+    counters_of,
+    driver,
+    environment_of,
+    run,
+)
 from .test_stress import run_name, stress
 
 # By name: the options, (rounds, ms of trickle between them, whether to trim), and the counters that show that the path

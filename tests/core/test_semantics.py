@@ -1,4 +1,4 @@
-"""C11, C23 and POSIX to the letter, clause by clause (tests/driver/semantics.c), under the preload, ASan and long pages."""
+"""C11, C23 and POSIX to the letter, clause by clause (semantics.c), under the preload, ASan and long pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many runs go back by one system call: where the kernel takes it, where it refuses, and where asking for it would kill."""
+"""Many runs go back by one system call: where the kernel takes it, refuses it, or would kill who asks."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from rtmalloc.core.types cimport Allocator, PageHeap, Rise, Segment
 cdef enum:
     PURGE_RUNS = 48            # runs per millisecond since the last part of a pass: about 50 us where many go by one call, ...
     PURGE_RUNS_ALONE = 16      # ... and where each is a call of its own
-    PURGE_MOST_MS = 16         # milliseconds that count, for a process that calls us seldom: no part takes longer than one
+    PURGE_MOST_MS = 8          # milliseconds that count, for a process that calls us seldom: one part takes about one
     PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
     PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
     PURGE_HURRY_PASS = 50      # ms between two passes in a hurry
