@@ -34,6 +34,7 @@ from rtmalloc.core.calls.realloc cimport *
 from rtmalloc.core.calls.stats cimport stats_print
 from rtmalloc.core.calls.trim cimport *
 from rtmalloc.core.giveback.background cimport background_refuse  # no-cython-lint: alone.h calls it
+from rtmalloc.core.giveback.batch cimport batch_end  # no-cython-lint: alone.h calls it
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.calls.thread_end cimport thread_exit  # no-cython-lint: tls.h calls it
 from rtmalloc.core.pages.tag cimport BIN_BYTES

@@ -310,7 +310,7 @@ cdef struct Profile:
 
 cdef struct PageReturn:
     # Pages inside spans. purge lock
-    uint64_t calls, bytes      # madvise calls, and what they gave back
+    uint64_t calls, bytes      # runs of pages, and what they gave back
     uint64_t spans             # looked at
     uint64_t raced             # runs put back because they were in use after all
 
@@ -325,7 +325,7 @@ cdef struct Purge:
     uint64_t hurry_until       # clock, in ms: until then everything free is due (atomic)
     int64_t delay_ms           # dirty_decay_ms, or more while purged memory is wanted back
     uint64_t given_before, wanted_before  # bytes given back, and wanted back, until the last pass
-    uint64_t calls             # madvise calls for slices
+    uint64_t calls, vectors    # runs of slices; process_madvise calls, for many runs of both kinds
     uint64_t slices, peak_slices  # slices given back, and of them: when a large block raised the peak
     uint64_t peak_allowance, peak_at  # slices that may go back for the peak's sake, as of this clock, in ms
     PageReturn spans
@@ -362,7 +362,6 @@ cdef struct Limit:
     int64_t credit_us, earned_at  # time that it may take as of this clock, in us
 
 # ---- the whole
-
 cdef struct Giants:
     # Blocks with a mapping of their own. atomic
     RadixMap map               # first page -> bytes

@@ -33,6 +33,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "checked": ("checked.c", "support.c"),
     "dense": ("dense.c", "support.c"),
     "purged": ("purged.c", "support.c"),
+    "vector": ("vector.c", "support.c"),
     "percpu": ("percpu.c", "support.c", "storm.c"),
     "stopped": ("stopped.c", "support.c"),
     "kernel": ("kernel.c", "support.c"),
@@ -109,6 +110,11 @@ CHECK_STORM = Flavour("check-storm", core=True, sanitize=("-DRT_CHECK=1", "-DRT_
 # What was given back to the kernel is inaccessible until it is handed out again (RT_GUARD in rtmalloc/core/platform.h).
 GUARD = Flavour("guard", core=True, sanitize=("-DRT_GUARD",))
 GUARD_STORM = Flavour("guard-storm", core=True, sanitize=("-DRT_GUARD", "-DRT_STORM"))
+# As on a kernel with longer pages (tests/driver/pretend.h).
+PRETEND = (f'-DRT_PRETEND="{DRIVER / "pretend.h"}"',)
+PAGE16 = Flavour("page16", core=True, sanitize=(*PRETEND, "-DRT_PRETEND_PAGE=16384"))
+PAGE64 = Flavour("page64", core=True, sanitize=(*PRETEND, "-DRT_PRETEND_PAGE=65536"))
+PAGE64_GUARD = Flavour("page64-guard", core=True, sanitize=(*PRETEND, "-DRT_PRETEND_PAGE=65536", "-DRT_GUARD"))
 TSAN = Flavour(
     "tsan",
     core=True,
@@ -174,6 +180,7 @@ def core_object(flavour: Flavour) -> Path:
     command: list[str | Path] = ["gcc", *CORE_FLAGS, *flavour.macros, *flavour.sanitize, "-c", CORE_C, "-o", "{out}"]
     headers = [
         *sorted(CORE.rglob("*.h")),
+        DRIVER / "pretend.h",
         *sorted(TARGET.glob(f"{flavour.variant.name}.*.h") if flavour.variant else []),
     ]
     return compile_cached(f"core-{flavour.name}.o", [CORE_C, *headers], [command])

@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from .building import GUARD, GUARD_STORM, LINKED, PLAIN, Flavour, counters_of, driver, environment_of, run
+from .building import (
+    GUARD,
+    GUARD_STORM,
+    LINKED,
+    PAGE16,
+    PAGE64,
+    PAGE64_GUARD,
+    PLAIN,
+    Flavour,
+    counters_of,
+    driver,
+    environment_of,
+    run,
+)
 from .test_stress import run_name, stress
 
 # By name: the options, (rounds, ms of trickle between them, whether to trim), and the counters that show that the path
@@ -88,6 +101,28 @@ GUARDED_OPTIONS = [
 @pytest.mark.parametrize(("mode", "threads", "operations"), GUARDED_RUNS, ids=run_name)
 def test_guarded(mode: str, threads: int, operations: int, flavour: Flavour, options: str) -> None:
     stress(flavour, mode, threads, operations, seed=7, options=options)
+
+
+# ---- pages of 16 and 64 KiB: as long as a slice, and as four
+
+
+@pytest.mark.parametrize("flavour", [PAGE16, PAGE64, PAGE64_GUARD], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize("path", PATHS)
+def test_long_pages_go_back(path: str, flavour: Flavour) -> None:
+    options, how, shown = PATHS[path]
+    counters = zero(flavour, options, how)
+    for name in shown:
+        assert counters[name] > 0, (name, counters)
+
+
+LONG_PAGE_RUNS = [("churn", 4, 6_000), ("grow", 4, 3), ("classes", 1, 30_000), ("orphans", 4, 4), ("fork", 3, 6)]
+
+
+@pytest.mark.parametrize("options", GUARDED_OPTIONS, ids=["background", "remap", "muzzy"])
+@pytest.mark.parametrize("flavour", [PAGE16, PAGE64_GUARD], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize(("mode", "threads", "operations"), LONG_PAGE_RUNS, ids=run_name)
+def test_long_pages_under_threads(mode: str, threads: int, operations: int, flavour: Flavour, options: str) -> None:
+    stress(flavour, mode, threads, operations, seed=9, options=options)
 
 
 @pytest.mark.parametrize("case", ["small", "large"])

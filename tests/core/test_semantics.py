@@ -1,4 +1,4 @@
-"""C11, C23 and POSIX to the letter, clause by clause (tests/driver/semantics.c), under the preload and under ASan."""
+"""C11, C23 and POSIX to the letter, clause by clause (semantics.c), under the preload, ASan and long pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .building import ASAN, DRIVER, PLAIN, Flavour, driver, environment_of, run
+from .building import ASAN, DRIVER, PAGE16, PAGE64, PLAIN, Flavour, driver, environment_of, run
 
 CLAUSES = [
     "zero_sizes",
@@ -23,7 +23,7 @@ CLAUSES = [
 ]
 
 
-@pytest.mark.parametrize("flavour", [PLAIN, ASAN], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize("flavour", [PLAIN, ASAN, PAGE16, PAGE64], ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_clause(clause: str, flavour: Flavour) -> None:
     done = run([driver("semantics", flavour), clause], environment=environment_of(flavour))

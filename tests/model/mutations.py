@@ -49,6 +49,7 @@ MUTATIONS = (
     _mutation("formation_index_before_tag", "form: late", "race", World.VIEWS),
     _mutation("formation_objects_before_bits", "purge: other shape", "madvise of an object in use"),
     _mutation("purge_claims", "purge: freer", "madvise of an object in use"),
+    _mutation("discard_before_put_back", "batch: freer", "madvise of an object in use"),
     _mutation("purge_checks_geometry", "purge: other shape", "madvise of an object in use"),
     _mutation("put_back_has_event", "purge: freer", "stranded"),
     _mutation("put_back_finds_span", "purge: inside", "stranded"),

@@ -45,5 +45,6 @@ class Rules:
     # page return
     purge_claims: bool = True
     purge_checks_geometry: bool = True
+    discard_before_put_back: bool = True
     put_back_has_event: bool = True
     put_back_finds_span: bool = True

@@ -13,6 +13,8 @@ FREER = _does("freer", ("free_all", 0))
 FREES_ONCE = _does("frees once", ("free_some", 1))
 PURGER = _does("purger", ("purge", 0))
 PURGES_INSIDE = _does("purges inside", ("purge", 1))
+PURGES_TWICE = _does("purges twice", ("purge_twice", 0))
+PURGES_BOTH = _does("purges both", ("purge_both", 0))
 LATE = _does("late", ("spurious", 0))
 REFILLS = _does("refills", ("refill", 10))
 REFILLS_TWO = _does("refills two", ("refill", 20))
@@ -75,6 +77,12 @@ SCENARIOS = (
     Scenario("purge: other shape", (PURGER, ANEW_OTHER), (Span(PAIR, 0, State.FULL, (0b01,)),)),
     Scenario("purge: inside", (PURGES_INSIDE, ANEW_WIDE), (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
     Scenario("purge: was wide", (PURGER, ANEW_TWICE), (Span(WIDE, 0, State.FULL, (0b1, 0)),), forms=(ONE, WIDE)),
+    Scenario("batch: freer", (PURGES_TWICE, FREER), (FULL_PAIR,)),
+    Scenario("batch: 2 words of 2", (PURGES_TWICE, FREES_ONCE), (FULL_SQUARE,), words=2),
+    Scenario("batch: 2 spans", (PURGES_BOTH, FREER), (FULL_PAIR, FULL_ONE)),
+    Scenario("batch: refill", (PURGES_TWICE, REFILLS_FREES), (CURRENT_PAIR,)),
+    Scenario("batch: anew", (PURGES_BOTH, ANEW_OTHER), (FULL_PAIR, FULL_ONE)),
+    Scenario("batch: wide", (PURGES_BOTH, ANEW_WIDE), (FULL_ONE, FULL_ONE), forms=(ONE, WIDE)),
     Scenario("purge: other shape, 3 threads", (PURGER, REFILLS_OTHER, FREER), (FULL_PAIR,)),
     Scenario("purge: was wide, 3 threads", (PURGER, REFILLS, FREER), (FULL_WIDE,), forms=(ONE, WIDE)),
 )
@@ -82,6 +90,7 @@ SCENARIOS = (
 LONG = (
     "steal: late",
     "form: wide",
+    "batch: anew",
     "purge: refill",
     "purge: was wide",
     "purge: other shape, 3 threads",
@@ -107,5 +116,6 @@ IN_VIEWS = (
     "purge: 2 words",
     "purge: tidy",
     "purge: inside",
+    "batch: freer",
 )
 """Those that are explored with C11's orders as well; the others under `make soak`."""

@@ -20,7 +20,7 @@ from .rules import Rules
 
 CORE = Path(__file__).parents[2] / "rtmalloc" / "core"
 SPANS = ("spans/span", "spans/shelf", "spans/slot", "spans/formation", "spans/object")
-FILES = (*SPANS, "giveback/page_return", "pages/tag", "pages/arena")
+FILES = (*SPANS, "giveback/batch", "giveback/page_return", "pages/tag", "pages/arena")
 FUNCTION = r"^cdef inline [^\n]*?(\w+)\((?:[^)]|\n)*?\) noexcept nogil:\n((?:[ \t].*\n|\n)*)"
 LOCKS = ("lock_try", "lock_take", "lock_sleep", "lock_drop")
 WORDS = (
@@ -35,6 +35,7 @@ NOT_THE_PROTOCOLS = (
     r"&(s\.(fresh|quiet|size|class_|returned)|shelf\.count|a\.(\w+_wanted|slice_count|tags))\b|<.*&s\.bits"
 )
 GUESSES = ("unit_is_free",)  # a look that holds nothing: the model tries every page instead
+OTHER_LOCKS = ("batch_settle",)  # the page heap's, behind the protocol's steps
 KINDS = {"load": Kind.LOAD, "store": Kind.STORE}
 SPELLED = {"RELAXED": Order.RELAXED, "ACQUIRE": Order.ACQUIRE, "RELEASE": Order.RELEASE, "SEQ_CST": Order.SEQ_CST}
 STEP = {step.name: step for step in STEPS}
@@ -80,7 +81,7 @@ class Source:
                 yield name
             elif name.startswith("rt_"):
                 yield from self._primitive(name, match[2])
-            elif name in self.functions and name not in GUESSES:
+            elif name in self.functions and name not in (*GUESSES, *OTHER_LOCKS):
                 yield from self._atoms(self.functions[name])
 
     def _primitive(self, name: str, target: str) -> Iterator[Atom]:

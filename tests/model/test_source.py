@@ -27,6 +27,9 @@ def test_each_function_that_takes_steps_is_modelled() -> None:
         *("object_span", "objects_free", "unit_is_free"),
         # Before the protocol: an address is looked up by whatever holds the object.
         *("object_locate", "object_span_of"),
+        *("batch_make_room", "batch_return", "span_return_pages"),
+        # Slices: the page heap's lock, and a batch of which they are a part.
+        *("batch_settle", "batch_add_slices"),
         # The look-up of statistics and of checks.
         "span_has_free",
     }

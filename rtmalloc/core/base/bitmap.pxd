@@ -34,6 +34,15 @@ cdef inline uint64_t mask_lowest(uint64_t mask, uint32_t count) noexcept nogil:
     return mask ^ rest
 
 
+cdef inline uint64_t mask_groups(uint64_t mask, uint32_t size) noexcept nogil:
+    # What of `mask` are whole groups of `size` bits, a power of two up to 64, that begin at its multiples.
+    cdef uint32_t step = 1
+    while step < size:
+        mask &= mask >> step
+        step *= 2
+    return (mask & (~<uint64_t>0 // mask_low(size))) * mask_low(size)
+
+
 cdef inline uint64_t run_starts(uint64_t mask, uint32_t count) noexcept nogil:
     # Bit i of the result: bits i .. i+count-1 of `mask` are all ones; 1 <= count <= 64.
     cdef uint32_t have = 1

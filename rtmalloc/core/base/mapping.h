@@ -69,9 +69,19 @@ static inline int rt_os_map_at(void *where, size_t bytes) {
     return RT_OS_MAPPED;
 }
 
-/* Map part of the arena anew: zeroed, and without whatever the program told the kernel about it. 0 on success. */
+static inline size_t rt_os_page_size(void) {
+#ifdef RT_PRETEND_PAGE
+    return RT_PRETEND_PAGE;
+#endif
+    size_t page = getauxval(AT_PAGESZ);
+    return page ? page : 4096;
+}
+
+/* Map part of the arena anew: zeroed, and without whatever the program told the kernel about it. 0 on success. (Less than whole
+ * pages share theirs with others.) */
 static inline int rt_os_renew(void *p, size_t bytes) {
     if (rt_confinement() == RT_STRICT) return -1;
+    if (((size_t)p | bytes) & (rt_os_page_size() - 1)) return -1;
     void *q = rt_mmap(p, bytes, PROT_READ | PROT_WRITE, RT_OS_ARENA_FLAGS | MAP_FIXED);
     if (q == p) rt_os_no_huge_pages(p, bytes);
     return q == p ? 0 : -1;
@@ -88,7 +98,7 @@ static inline void rt_guard_close(void *p, size_t bytes) {
     rt_mprotect(p, bytes, PROT_NONE); /* at vm.max_map_count it stays open */
 }
 static inline void rt_guard_open(void *p, size_t bytes) {
-    size_t low = (size_t)p & ~(size_t)4095, high = ((size_t)p + bytes + 4095) & ~(size_t)4095;
+    size_t page = rt_os_page_size(), low = (size_t)p & ~(page - 1), high = ((size_t)p + bytes + page - 1) & ~(page - 1);
     if (rt_mprotect((void *)low, high - low, PROT_READ | PROT_WRITE) != 0) abort();
 }
 #else
@@ -120,8 +130,8 @@ static inline int rt_os_discard(void *p, size_t bytes) {
     return r;
 }
 
-/* Make memory of the arena zero without making more of it resident: long runs of absent pages are discarded, because what
- * they hold may be swapped out; the rest is written. */
+/* Make whole pages of the arena zero without making more of them resident: long runs of absent pages are discarded, because what
+ * they hold may be swapped out; the rest is written. Where mincore is forbidden all count as absent. */
 static inline void rt_os_clear(char *p, size_t bytes, size_t page) {
     enum { ABSENT_LEAST = 16 }; /* pages that are worth a system call */
     unsigned char present[4096];
@@ -129,7 +139,7 @@ static inline void rt_os_clear(char *p, size_t bytes, size_t page) {
     if (rt_confinement() && rt_os_renew(p, bytes) == 0) return;
     while (bytes) {
         size_t piece = bytes < page * sizeof present ? bytes : page * sizeof present;
-        if (rt_system_failed(rt_system_spared(SYS_mincore, p, piece, present))) memset(present, 1, piece / page);
+        if (rt_system_failed(rt_system_spared(SYS_mincore, p, piece, present))) memset(present, 0, piece / page);
         for (unsigned char *at = present, *end = present + piece / page; (at = memchr(at, 1, (size_t)(end - at))); at++) {
             char *here = p + (size_t)(at - present) * page;
             if ((size_t)(here - absent) >= ABSENT_LEAST * page && rt_os_drop(absent, (size_t)(here - absent)) == 0)

@@ -110,11 +110,6 @@ static inline size_t rt_os_resident(char *p, size_t bytes, size_t page) {
     return total;
 }
 
-static inline size_t rt_os_page_size(void) {
-    size_t page = getauxval(AT_PAGESZ);
-    return page ? page : 4096;
-}
-
 /* Whether the process began as root: it may become somebody else. */
 static inline int rt_os_is_root(void) { return getauxval(AT_EUID) == 0; }
 

@@ -16,6 +16,7 @@ static int rt_background_is_ours(void);
 static void rt_background_hold(void);
 static void rt_background_release(void);
 static void rt_background_refuse(void);
+static void rt_batch_end(void);
 static uint32_t rt_thread_unwelcome; /* giveback/background.h */
 #define RT_ALONE __attribute__((visibility("default"), used))
 static inline int rt_alone(long number, long a, long b, long c) {
@@ -45,6 +46,7 @@ static inline long rt_alone_filter(uint32_t how, long n, long a, long b, long c,
     if (!rt_background_is_ours() && rt_mark_is_good()) return rt_system(n, a, b, c, d, e);
     rt_background_hold();
     if (how > before) __atomic_store_n(&rt_confined, how, __ATOMIC_RELAXED);
+    rt_batch_end();
     answer = rt_system(n, a, b, c, d, e);
     if (rt_system_failed(answer)) __atomic_store_n(&rt_confined, before, __ATOMIC_RELAXED);
     else rt_background_refuse();

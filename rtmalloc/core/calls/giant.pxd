@@ -6,7 +6,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from rtmalloc.core.base.atomics cimport rt_add_u64
 from rtmalloc.core.base.attributes cimport slow_pointer
 from rtmalloc.core.base.complain cimport complain_of_pointer
-from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.platform cimport rt_os_map, rt_os_move_back, rt_os_move_pages, rt_os_remap, rt_os_unmap
 from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.calls.large cimport large_bytes, large_give
@@ -100,7 +99,7 @@ cdef inline slow_pointer giant_from_large(Allocator* a, uint32_t slice, size_t b
     cdef size_t size = giant_round(a, bytes)
     cdef char* moved
     cdef char* grown
-    if size < bytes or a.arena.page_bytes > RT_SLICE_BYTES or limit_refuses(a, size - before):
+    if size < bytes or (<size_t>home | before) & (a.arena.page_bytes - 1) or limit_refuses(a, size - before):
         return NULL
     moved = <char*>rt_os_move_pages(home, before)
     if moved == NULL:

@@ -8,7 +8,7 @@ from rtmalloc.core.base.bitmap cimport mask_run, rt_lowest_bit, run_length
 from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_SHIFT
 from rtmalloc.core.base.platform cimport rt_os_clear
 from rtmalloc.core.giveback.purge cimport purge_for_peak
-from rtmalloc.core.pages.arena cimport arena_address
+from rtmalloc.core.pages.arena cimport arena_address, arena_page_slices
 from rtmalloc.core.pages.limit cimport limit_refuses
 from rtmalloc.core.pages.page_heap cimport (
     page_heap_dirty_in, page_heap_extend, page_heap_give, page_heap_take_aligned,
@@ -19,6 +19,7 @@ from rtmalloc.core.pages.tag cimport TAG_LARGE, tag_place
 from rtmalloc.core.types cimport Allocator, Rise, Span
 
 cdef enum:
+    LARGE_PAGES = 8            # pages: a shorter block is not rounded up to whole ones, which would waste an eighth and more
     CLEAR_LOOK = 1048576       # bytes: calloc asks the kernel whether so many dirty ones in a row are resident at all
 
 cdef extern from *:
@@ -29,19 +30,29 @@ cdef extern from *:
     const size_t RT_LARGE_MOST
 
 
-cdef inline uint32_t large_slices(size_t bytes) noexcept nogil:
-    return <uint32_t>((bytes + RT_SLICE_BYTES - 1) >> RT_SLICE_SHIFT)
+cdef inline uint32_t large_step(const Allocator* a, uint32_t slices) noexcept nogil:
+    # Where pages are longer than slices a long block has whole ones: all of it goes back whoever lives beside it.
+    cdef uint32_t page = arena_page_slices(&a.arena)
+    return page if slices >= LARGE_PAGES * page else 1
+
+
+cdef inline uint32_t large_slices(const Allocator* a, size_t bytes) noexcept nogil:
+    cdef uint32_t slices = <uint32_t>((bytes + RT_SLICE_BYTES - 1) >> RT_SLICE_SHIFT)
+    cdef uint32_t step = large_step(a, slices)
+    return (slices + step - 1) & ~(step - 1)
 
 
 cdef inline slow_pointer large_take(Allocator* a, size_t bytes, size_t alignment) noexcept nogil:
     # A block of at least `bytes` in the arena at a multiple of `alignment` (a power of two), or NULL.
-    cdef uint32_t slices, slice
-    cdef uint32_t step = <uint32_t>(alignment >> RT_SLICE_SHIFT) if alignment > RT_SLICE_BYTES else 1
+    cdef uint32_t slices, slice, step
     cdef Rise rise
     cdef Span* s
     if bytes > RT_LARGE_MOST or alignment > RT_LARGE_MOST:
         return NULL
-    slices = large_slices(bytes)
+    slices = large_slices(a, bytes)
+    step = large_step(a, slices)
+    if alignment >> RT_SLICE_SHIFT > step:
+        step = <uint32_t>(alignment >> RT_SLICE_SHIFT)
     slice = page_heap_take_aligned(&a.arena.pages, slices, step, &rise)
     if slice == SLICE_NONE:
         return NULL
@@ -72,15 +83,20 @@ cdef inline void large_clear(const Allocator* a, uint32_t slice, uint32_t end) n
     # Make slices [slice, end) zero. Long runs need not be resident: what is not is given back instead of written.
     cdef char* at = arena_address(&a.arena, slice)
     cdef size_t bytes = <size_t>(end - slice) << RT_SLICE_SHIFT
-    if bytes < CLEAR_LOOK or a.arena.page_bytes > RT_SLICE_BYTES:
+    cdef size_t page = a.arena.page_bytes
+    cdef size_t lead = -<size_t>at & (page - 1)
+    cdef size_t whole = (bytes - lead) & ~(page - 1)
+    if bytes < CLEAR_LOOK:
         memset(at, 0, bytes)
     else:
-        rt_os_clear(at, bytes, a.arena.page_bytes)
+        memset(at, 0, lead)
+        rt_os_clear(at + lead, whole, page)
+        memset(at + lead + whole, 0, bytes - lead - whole)
 
 
 cdef inline slow_void large_zero(Allocator* a, uint32_t slice, size_t bytes) noexcept nogil:
     # Make the first `bytes` of a fresh block zero, by clearing only slices that were in use before.
-    cdef uint32_t left = large_slices(bytes)
+    cdef uint32_t left = large_slices(a, bytes)
     cdef uint32_t n, first, length
     cdef uint32_t run = slice   # slices [run, run_end) are dirty, and not clear yet
     cdef uint32_t run_end = slice
@@ -110,7 +126,7 @@ cdef inline bint large_resize(Allocator* a, uint32_t slice, size_t bytes) noexce
     cdef Rise rise
     if bytes > RT_LARGE_MOST:
         return False
-    wanted = large_slices(bytes)
+    wanted = large_slices(a, bytes)
     if wanted < s.slices:
         page_heap_give(&a.arena.pages, slice + wanted, s.slices - wanted)
         s.slices = wanted

@@ -186,6 +186,7 @@ cdef inline void stats_gather(Allocator* a, Stats* st, HeapCounters* counters, C
     st.return_calls = a.purge.spans.calls
     st.returned = a.purge.spans.bytes
     st.return_raced = a.purge.spans.raced
+    st.vector_calls = a.purge.vectors
     st.spans_formed = rt_load_relaxed_u64(&a.spans_formed)
     st.spans_released = rt_load_relaxed_u64(&a.spans_released)
     st.hints = rt_load_relaxed_u64(&a.hints)

@@ -12,6 +12,7 @@ from rtmalloc.core.base.atomics cimport (
 from rtmalloc.core.base.attributes cimport cold_void
 from rtmalloc.core.base.lock cimport lock_drop, lock_try
 from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_clock_us, rt_os_private_bytes
+from rtmalloc.core.giveback.batch cimport Batch, batch_flush, batch_open
 from rtmalloc.core.giveback.pressure cimport pressure_tell
 from rtmalloc.core.giveback.purge cimport purge_hurry, purge_segment
 from rtmalloc.core.heaps.heap_pool cimport heaps_flush
@@ -64,12 +65,15 @@ cdef inline bint limiter_give(Allocator* a, uint64_t target, int64_t until) noex
     # Give back free memory, segment by segment, until the heap is at `target` or the clock, in us, at `until`. Whether any went.
     cdef uint64_t before, after
     cdef uint32_t left = page_heap_opened(&a.arena.pages)
+    cdef Batch b
     if left == 0 or not lock_try(&a.purge.lock):
         return False
     before = a.purge.slices + a.purge.spans.bytes
+    batch_open(&b)
     while left and limit_resident(a) > target and <int64_t>rt_os_clock_us() < until:
         a.limit.cursor = a.limit.cursor + 1 if a.limit.cursor + 1 < page_heap_opened(&a.arena.pages) else 0
-        purge_segment(a, a.limit.cursor, True, 0)
+        purge_segment(a, &b, a.limit.cursor, True, 0)
+        batch_flush(a, &b)
         left -= 1
     after = a.purge.slices + a.purge.spans.bytes
     lock_drop(&a.purge.lock)

@@ -3,28 +3,26 @@
 #
 # A mostly free span that nobody draws from keeps its pages resident for the sake of a few survivors. Anybody may return
 # the pages between them, without the owner: claim the objects that overlap a page, and if all came, the page is ours
-# alone; discard it; put the objects back. Nothing on the fast paths knows about it.
+# alone; discard it; put the objects back. Nothing on the fast paths knows about it. Pages of many spans are claimed before
+# they are discarded, by one system call (batch.pxd).
 #
 # The geometry of a span is read without protection and only believed once a claimed bit pins the span: before that, the
 # span may be released and formed anew at any time (docs/protocol.md).
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from rtmalloc.core.base.atomics cimport (
-    rt_and_u64, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8, rt_or_u64,
+    rt_and_u64, rt_load_relaxed_u16, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_load_relaxed_u8,
     rt_store_relaxed_u8,
 )
 from rtmalloc.core.base.attributes cimport slow_int
-from rtmalloc.core.base.bitmap cimport mask_low
-from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_WORDS
-from rtmalloc.core.base.platform cimport rt_os_discard
+from rtmalloc.core.base.bitmap cimport mask_low, rt_count_bits
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES
 from rtmalloc.core.base.size_class cimport rt_class_size, rt_class_slices
+from rtmalloc.core.giveback.batch cimport Batch, BatchRun, batch_add, batch_make_room, object_mask, objects_put
 from rtmalloc.core.pages.arena cimport arena_address, arena_bits
-from rtmalloc.core.pages.huge_pages cimport huge_pages_split
-from rtmalloc.core.pages.segment cimport SEGMENT_SLICES
 from rtmalloc.core.pages.tag cimport tag_class, tag_is_small, tag_of_slice
-from rtmalloc.core.spans.object cimport object_span
-from rtmalloc.core.spans.shelf cimport shelf_put, shelf_tidy
-from rtmalloc.core.spans.span cimport SPAN_CURRENT, span_state, span_unit_bytes
+from rtmalloc.core.spans.shelf cimport shelf_tidy
+from rtmalloc.core.spans.span cimport SPAN_CURRENT, span_lead, span_state, span_unit_bytes
 from rtmalloc.core.types cimport Allocator, Span
 
 cdef struct Geometry:
@@ -35,6 +33,7 @@ cdef struct Geometry:
     uint32_t objects
     uint32_t bytes             # of the span
     uint32_t unit              # bytes of one bit of `returned`
+    uint32_t lead              # bytes of the page that the span begins in, before it: 0 unless a page is longer than a slice
 
 
 cdef inline bint geometry_read(const Allocator* a, uint32_t slice, Geometry* g) noexcept nogil:
@@ -50,22 +49,12 @@ cdef inline bint geometry_read(const Allocator* a, uint32_t slice, Geometry* g) 
     g.objects = rt_load_relaxed_u16(&s.objects)
     g.bytes = <uint32_t>rt_class_slices[class_] * RT_SLICE_BYTES
     g.unit = span_unit_bytes(g.bytes, a.arena.page_bytes)
+    g.lead = span_lead(g.base, a.arena.page_bytes)
     return True
 
 
 cdef inline bint geometry_same(const Geometry* g, const Geometry* now) noexcept nogil:
     return g.base == now.base and g.size == now.size and g.objects == now.objects
-
-
-cdef inline uint64_t object_mask(uint32_t first, uint32_t end, uint32_t word) noexcept nogil:
-    # The bits of objects [first, end) that lie in bitmap word `word`.
-    cdef uint32_t low = word * 64
-    cdef uint64_t mask = ~<uint64_t>0
-    if end < low + 64:
-        mask = mask_low(end - low)
-    if first > low:
-        mask &= ~mask_low(first - low)
-    return mask
 
 
 cdef inline bint objects_free(const Geometry* g, uint32_t first, uint32_t end) noexcept nogil:
@@ -80,12 +69,21 @@ cdef inline bint objects_free(const Geometry* g, uint32_t first, uint32_t end) n
     return True
 
 
+cdef inline uint32_t unit_first(const Geometry* g, uint32_t unit) noexcept nogil:
+    # The first object that overlaps a unit.
+    return (unit * g.unit - g.lead) // g.size
+
+
+cdef inline uint32_t unit_end(const Geometry* g, uint32_t end_unit) noexcept nogil:
+    # Behind the last object that overlaps the units before `end_unit`. What lies behind the last object belongs to nobody.
+    cdef uint32_t end = (end_unit * g.unit - g.lead - 1) // g.size + 1
+    return end if end < g.objects else g.objects
+
+
 cdef inline bint unit_is_free(const Geometry* g, uint32_t unit) noexcept nogil:
-    # Whether no live object overlaps a unit. What lies behind the last object belongs to nobody.
-    cdef uint32_t first = unit * g.unit // g.size
-    cdef uint32_t end = (unit * g.unit + g.unit - 1) // g.size + 1
-    if end > g.objects:
-        end = g.objects
+    # Whether no live object overlaps a unit.
+    cdef uint32_t first = unit_first(g, unit)
+    cdef uint32_t end = unit_end(g, unit + 1)
     return first < end and objects_free(g, first, end)
 
 
@@ -115,49 +113,60 @@ cdef inline bint objects_claim(
     return False
 
 
-cdef inline void objects_put(Allocator* a, uint32_t slice, uint32_t word, uint64_t mask) noexcept nogil:
-    # Put claimed objects back, with all that a free does: theirs may be the bits that somebody missed meanwhile. What we hold
-    # pins its span, but that need not be the one we took it for: `slice` may lie inside of a longer span by now, or word
-    # `word`, counted from there, in a slice behind it that has a span of its own.
-    cdef Span* s = object_span(&a.arena, slice + word // RT_SLICE_WORDS)
-    shelf_put(a, s, word + (slice - s.index) * RT_SLICE_WORDS, mask)
-
-
 cdef inline uint32_t span_return_run(
-    Allocator* a, Span* s, uint32_t slice, const Geometry* g, uint32_t unit, uint32_t end_unit
+    Allocator* a, Batch* b, uint32_t slice, const Geometry* g, uint32_t unit, uint32_t end_unit, uint64_t returned
 ) noexcept nogil:
-    # Return the units [unit, end_unit), which looked free; the number of system calls.
-    cdef uint32_t first = unit * g.unit // g.size
-    cdef uint32_t end = (end_unit * g.unit - 1) // g.size + 1
-    cdef uint32_t w
-    if end > g.objects:
-        end = g.objects
+    # Claim the units [unit, end_unit), which looked free, for the batch; how many runs that are. `returned`: what went before.
+    cdef uint32_t first = unit_first(g, unit)
+    cdef uint32_t end = unit_end(g, end_unit)
+    cdef uint64_t units = mask_low(end_unit) & ~mask_low(unit)
+    cdef BatchRun* run
+    batch_make_room(a, b, False, b.regret)
     if not objects_claim(a, slice, g, first, end):
         a.purge.spans.raced += 1
         return 0
-    huge_pages_split(&a.arena.pages, slice // SEGMENT_SLICES)
-    if rt_os_discard(g.base + unit * g.unit, (end_unit - unit) * g.unit) == 0:
-        a.purge.spans.bytes += (end_unit - unit) * g.unit
-        # Before the objects are back: whoever then draws one of them clears the mask afterwards.
-        rt_or_u64(&s.returned, mask_low(end_unit) & ~mask_low(unit))
-    w = first // 64
-    while w * 64 < end:
-        objects_put(a, slice, w, object_mask(first, end, w))
-        w += 1
-    a.purge.spans.calls += 1
+    run = batch_add(a, b, slice, g.base + unit * g.unit - g.lead, (end_unit - unit) * g.unit)
+    run.slices = 0
+    run.first = first
+    run.end = end
+    run.units = units
+    run.bytes = rt_count_bits(units & ~returned) * g.unit
     return 1
 
 
+cdef inline uint32_t span_return_pages(Allocator* a, Batch* b, uint32_t slice, const Geometry* g) noexcept nogil:
+    # Return what is free of a span, and not returned already; how many runs that are.
+    cdef const Span* s = &a.arena.spans[slice]
+    cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
+    cdef uint32_t unit = 1 if g.lead else 0
+    cdef uint32_t units = (g.lead + g.bytes) // g.unit
+    cdef uint32_t at, end
+    cdef uint32_t runs = 0
+    # Objects from `fresh` on were never handed out since the span's memory was clean: nothing is there to return.
+    end = rt_load_relaxed_u16(&s.fresh)
+    if end < g.objects and (g.lead + end * g.size + g.unit - 1) // g.unit < units:
+        units = (g.lead + end * g.size + g.unit - 1) // g.unit
+    while unit < units:
+        at = unit
+        end = unit
+        # A run goes on over units that went before, up to the last one that did not.
+        while at < units and not returned >> unit & 1 and unit_is_free(g, at):
+            at += 1
+            if not returned >> (at - 1) & 1:
+                end = at
+        if end > unit:
+            runs += span_return_run(a, b, slice, g, unit, end, returned)
+        unit = at + 1
+    return runs
+
+
 cdef inline slow_int span_return(
-    Allocator* a, uint32_t slice, uint32_t quiet_wanted
+    Allocator* a, Batch* b, uint32_t slice, uint32_t quiet_wanted
 ) noexcept nogil:
     # Return the empty pages of the span that begins at `slice`, unless it was drawn from during the last `quiet_wanted`
-    # passes. The number of system calls.
+    # passes; how many runs that are.
     cdef Span* s = &a.arena.spans[slice]
     cdef Geometry g
-    cdef uint64_t returned
-    cdef uint32_t unit, units, end
-    cdef uint32_t calls = 0
     cdef uint8_t quiet
     if not geometry_read(a, slice, &g):
         return 0
@@ -168,20 +177,4 @@ cdef inline slow_int span_return(
         return 0
     if span_state(s) == SPAN_CURRENT:
         shelf_tidy(a, slice)
-    returned = rt_load_relaxed_u64(&s.returned)
-    units = g.bytes // g.unit
-    # Objects from `fresh` on were never handed out since the span's memory was clean: nothing is there to return.
-    end = rt_load_relaxed_u16(&s.fresh)
-    if end < g.objects:
-        units = (end * g.size + g.unit - 1) // g.unit
-    unit = 0
-    while unit < units:
-        if returned >> unit & 1 or not unit_is_free(&g, unit):
-            unit += 1
-            continue
-        end = unit + 1
-        while end < units and not returned >> end & 1 and unit_is_free(&g, end):
-            end += 1
-        calls += span_return_run(a, s, slice, &g, unit, end)
-        unit = end + 1
-    return calls
+    return span_return_pages(a, b, slice, &g)

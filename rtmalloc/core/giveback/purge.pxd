@@ -16,22 +16,23 @@ from rtmalloc.core.base.atomics cimport (
     rt_load_acquire_u32, rt_load_relaxed_u32, rt_load_relaxed_u64, rt_store_relaxed_u64,
 )
 from rtmalloc.core.base.attributes cimport cold_int, slow_void
-from rtmalloc.core.base.bitmap cimport mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_length
-from rtmalloc.core.base.config cimport RT_GROUP_SEGMENTS, RT_SLICE_BYTES, RT_SLICE_SHIFT
+from rtmalloc.core.base.bitmap cimport mask_groups, mask_run, rt_count_bits, rt_highest_bit, rt_lowest_bit, run_length
+from rtmalloc.core.base.config cimport RT_GROUP_SEGMENTS, RT_SLICE_SHIFT
 from rtmalloc.core.base.lock cimport lock_drop, lock_take, lock_try
-from rtmalloc.core.base.platform cimport rt_os_clock_ms, rt_os_discard, rt_os_discard_lazily
+from rtmalloc.core.base.platform cimport rt_os_clock_ms
+from rtmalloc.core.giveback.batch cimport Batch, batch_add_slices, batch_flush, batch_open
 from rtmalloc.core.giveback.page_return cimport span_return
-from rtmalloc.core.pages.arena cimport arena_address
+from rtmalloc.core.pages.arena cimport arena_page_slices
 from rtmalloc.core.pages.growth cimport growth_give_up, growth_give_up_all
-from rtmalloc.core.pages.huge_pages cimport huge_pages_split
 from rtmalloc.core.pages.page_heap cimport page_heap_lower_peak, page_heap_opened
 from rtmalloc.core.pages.segment cimport SEGMENT_ACCESSIBLE, SEGMENT_SLICES, segment_decay
 from rtmalloc.core.pages.summary cimport SUMMARY_DIRTY, summary_count, summary_note, summary_word
 from rtmalloc.core.types cimport Allocator, PageHeap, Rise, Segment
 
 cdef enum:
-    PURGE_CALLS = 16           # madvise calls per millisecond since the last part of a pass: about 50 us
-    PURGE_CALLS_MOST = 1024    # ... but at most so many in one go: about 4 ms, for a process that calls us seldom
+    PURGE_RUNS = 48            # runs per millisecond since the last part of a pass: about 50 us where many go by one call, ...
+    PURGE_RUNS_ALONE = 16      # ... and where each is a call of its own
+    PURGE_MOST_MS = 8          # milliseconds that count, for a process that calls us seldom: one part takes about one
     PURGE_SEGMENTS = 8         # segments looked at per millisecond: at most 512 spans, about 25 us
     PURGE_PATIENCE = 16        # how much longer than asked the adaptive delay may grow
     PURGE_HURRY_PASS = 50      # ms between two passes in a hurry
@@ -42,85 +43,63 @@ cdef enum:
     QUIET_NEVER = 0xFFFFFFFF   # no page return inside spans
 
 
-cdef inline uint32_t purge_mask(Allocator* a, uint32_t s, uint64_t mask, bint lazily, bint regret) noexcept nogil:
-    # Give back the slices `mask` of segment s, which are free and which the caller has taken out of `free`; afterwards
-    # they are free again, and clean (or muzzy). `regret`: count it when they are wanted back. Returns the number of system
-    # calls.
+cdef inline uint32_t purge_mask(
+    Allocator* a, Batch* b, uint32_t s, uint64_t mask, bint lazily, bint regret
+) noexcept nogil:
+    # Give back the slices `mask` of segment s, which are free and which the caller has taken out of `free`; once the batch is
+    # flushed they are free again, and clean (or muzzy). `regret`: count it when they are wanted back. How many runs it are.
+    cdef uint32_t runs = 0
+    cdef uint32_t first, length
+    while mask:
+        first = rt_lowest_bit(mask)
+        length = run_length(mask, first)
+        batch_add_slices(a, b, s * SEGMENT_SLICES + first, length, lazily, regret)
+        mask &= ~mask_run(first, length)
+        runs += 1
+    return runs
+
+
+cdef inline uint64_t purge_due(Allocator* a, uint32_t s, bint all, bint muzzy_step, uint64_t* muzzy) noexcept nogil:
+    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`. *muzzy tells
+    # which of it the kernel has been offered already. Where pages are longer than slices, only whole pages are due: their
+    # slices are all free, some dirty, and none dirty that is not due; clean ones among them go with the others.
     cdef PageHeap* ph = &a.arena.pages
     cdef Segment* segment = &ph.segments[s]
-    cdef uint64_t rest = mask
-    cdef uint64_t kept = 0      # what the kernel would not take: locked memory, for instance
-    cdef uint64_t lazy = 0      # what it takes when it needs memory
-    cdef uint64_t run
-    cdef size_t bytes
-    cdef uint32_t calls = 0
-    cdef char* at
-    huge_pages_split(ph, s)
-    while rest:
-        run = mask_run(rt_lowest_bit(rest), run_length(rest, rt_lowest_bit(rest)))
-        at = arena_address(&a.arena, <uint64_t>s * SEGMENT_SLICES + rt_lowest_bit(rest))
-        bytes = <size_t>rt_count_bits(run) << RT_SLICE_SHIFT
-        if lazily and rt_os_discard_lazily(at, bytes) == 0:
-            lazy |= run
-        elif rt_os_discard(at, bytes) != 0:
-            kept |= run
-        rest &= ~run
-        calls += 1
-    lock_take(&ph.lock)
-    segment.free |= mask
-    segment.old &= ~mask
-    if regret:
-        segment.purged |= mask & ~kept
-    segment.muzzy = (segment.muzzy & ~mask) | lazy
-    segment.dirty &= ~(mask & ~kept & ~lazy)
-    summary_count(ph, -<int64_t>rt_count_bits(mask), rt_count_bits(kept | lazy))
-    summary_note(ph, s)
-    lock_drop(&ph.lock)
-    a.purge.calls += calls
-    a.purge.slices += rt_count_bits(mask & ~kept)
-    return calls
-
-
-cdef inline uint64_t purge_due(PageHeap* ph, uint32_t s, bint all, bint muzzy_step, uint64_t* muzzy) noexcept nogil:
-    # Age segment s by one step (or, with `all`, regard everything as due) and take what is due out of `free`. *muzzy tells
-    # which of it the kernel has been offered already.
-    cdef Segment* segment = &ph.segments[s]
+    cdef uint32_t page = arena_page_slices(&a.arena)
     cdef uint64_t due
     lock_take(&ph.lock)
     due = segment.free & segment.dirty if all else segment_decay(segment, muzzy_step)
-    muzzy[0] = due & segment.muzzy
+    if page > 1:
+        due = mask_groups(segment.free & (due | ~segment.dirty), page) & ~mask_groups(~due, page)
+    muzzy[0] = due & ~mask_groups(~(due & segment.muzzy), page)
     if due:
         segment.free &= ~due
-        summary_count(ph, rt_count_bits(due), -<int64_t>rt_count_bits(due))
+        summary_count(ph, rt_count_bits(due), -<int64_t>rt_count_bits(due & segment.dirty))
         summary_note(ph, s)
     lock_drop(&ph.lock)
     return due
 
 
 cdef inline uint32_t purge_segment(
-    Allocator* a, uint32_t s, bint all, uint32_t quiet_wanted
+    Allocator* a, Batch* b, uint32_t s, bint all, uint32_t quiet_wanted
 ) noexcept nogil:
-    # One segment's turn in a pass: its free slices that are due, then the pages of its quiet spans. System calls made.
+    # One segment's turn in a pass: its free slices that are due, then the pages of its quiet spans. How many runs it are.
     cdef PageHeap* ph = &a.arena.pages
     cdef bint lazily = not all and a.options.value[RT_OPTION_muzzy_decay_ms] > 0
-    cdef uint32_t calls = 0
+    cdef uint32_t runs = 0
     cdef uint32_t slice
     cdef uint64_t due
     cdef uint64_t muzzy = 0
-    if a.arena.page_bytes > RT_SLICE_BYTES:
-        # A page would reach into the neighbouring slice. (Such kernels want a library built with longer slices.)
-        return 0
     if rt_load_relaxed_u32(&ph.segments[s].level_dirty):
-        due = purge_due(ph, s, all, a.purge.muzzy_step, &muzzy)
+        due = purge_due(a, s, all, a.purge.muzzy_step, &muzzy)
         if lazily and muzzy:
-            calls += purge_mask(a, s, muzzy, False, True)
+            runs += purge_mask(a, b, s, muzzy, False, True)
             due &= ~muzzy
-        if due:
-            calls += purge_mask(a, s, due, lazily, True)
+        runs += purge_mask(a, b, s, due, lazily, True)
     if quiet_wanted != QUIET_NEVER and rt_load_acquire_u32(&ph.segments[s].mapped) == SEGMENT_ACCESSIBLE:
         for slice in range(s * SEGMENT_SLICES, (s + 1) * SEGMENT_SLICES):
-            calls += span_return(a, slice, quiet_wanted)
-    return calls
+            runs += span_return(a, b, slice, quiet_wanted)
+    return runs
 
 
 cdef inline bint purge_idle(PageHeap* ph, uint32_t s) noexcept nogil:
@@ -174,13 +153,14 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now, uint32_t pace) noexc
     # allows, times `pace`. Whether the pass goes on.
     cdef PageHeap* ph = &a.arena.pages
     cdef uint64_t elapsed = now - a.purge.worked_at
-    cdef uint32_t calls, segments, quiet_wanted
+    cdef uint32_t runs, segments, quiet_wanted
     cdef uint32_t done = 0
+    cdef Batch b
     cdef bint hurry = now < rt_load_relaxed_u64(&a.purge.hurry_until)
     cdef bint at_once = hurry or a.options.value[RT_OPTION_dirty_decay_ms] == 0
-    if elapsed > PURGE_CALLS_MOST // PURGE_CALLS:
-        elapsed = PURGE_CALLS_MOST // PURGE_CALLS
-    calls = <uint32_t>elapsed * PURGE_CALLS * pace
+    if elapsed > PURGE_MOST_MS:
+        elapsed = PURGE_MOST_MS
+    runs = <uint32_t>elapsed * (PURGE_RUNS if a.purge.vectors else PURGE_RUNS_ALONE) * pace
     segments = <uint32_t>elapsed * PURGE_SEGMENTS * pace
     rt_store_relaxed_u64(&a.purge.worked_at, now)
     # (A pass over a large heap takes longer than the time between two: it comes to its end all the same.)
@@ -192,12 +172,14 @@ cdef inline cold_int purge_work(Allocator* a, uint64_t now, uint32_t pace) noexc
         if a.purge.muzzy_step:
             a.purge.muzzy_at = now + <uint64_t>a.options.value[RT_OPTION_muzzy_decay_ms] // 2
     quiet_wanted = 0 if hurry else purge_quiet_wanted(a)
-    while a.purge.cursor < page_heap_opened(ph) and done < calls and segments:
+    batch_open(&b)
+    while a.purge.cursor < page_heap_opened(ph) and done < runs and segments:
         if purge_idle(ph, a.purge.cursor):
             done += 1
-        done += purge_segment(a, a.purge.cursor, at_once, quiet_wanted)
+        done += purge_segment(a, &b, a.purge.cursor, at_once, quiet_wanted)
         a.purge.cursor += 1
         segments -= 1
+    batch_flush(a, &b)
     return a.purge.cursor < page_heap_opened(ph)
 
 
@@ -242,16 +224,19 @@ cdef inline uint64_t purge_highest(Allocator* a, uint64_t slices) noexcept nogil
     cdef uint64_t due, word, before
     cdef uint32_t s
     cdef uint32_t w = (page_heap_opened(ph) + 63) // 64
+    cdef Batch b
+    batch_open(&b)
     while w and a.purge.slices - began < slices:
         w -= 1
         word = rt_load_relaxed_u64(summary_word(ph, SUMMARY_DIRTY, PEAK_LEVEL, w))
         while word and a.purge.slices - began < slices:
             s = w * 64 + rt_highest_bit(word)
             word &= ~(<uint64_t>1 << (s & 63))
-            due = purge_due(ph, s, True, False, &muzzy)
+            due = purge_due(a, s, True, False, &muzzy)
             if due:
                 before = a.purge.slices
-                purge_mask(a, s, due, False, False)
+                purge_mask(a, &b, s, due, False, False)
+                batch_flush(a, &b)
                 if a.purge.slices == before:
                     # The kernel does not take it (locked memory): nor will it take the rest.
                     return a.purge.slices - began
@@ -262,7 +247,7 @@ cdef inline void purge_for_peak(Allocator* a, const Rise* rise) noexcept nogil:
     # A large block was taken. Where that has raised the peak, free memory that is kept for nothing but speed is no reason
     # for it: as much of it goes back, within the allowance.
     cdef uint64_t spared = rise.used_slices * <uint64_t>a.options.value[RT_OPTION_spare_percent] // 100
-    if rise.slices and rise.dirty_slices > spared and a.arena.page_bytes <= RT_SLICE_BYTES:
+    if rise.slices and rise.dirty_slices > spared:
         purge_rise(a, rise.slices if rise.slices < rise.dirty_slices - spared else rise.dirty_slices - spared)
 
 
@@ -289,10 +274,13 @@ cdef inline cold_int purge_everything(Allocator* a) noexcept nogil:
     cdef uint64_t given
     cdef int unmapped
     cdef uint32_t s
+    cdef Batch b
+    batch_open(&b)
     lock_take(&a.purge.lock)
     given = a.purge.slices + a.purge.spans.bytes
     for s in range(page_heap_opened(ph)):
-        purge_segment(a, s, True, 0)
+        purge_segment(a, &b, s, True, 0)
+    batch_flush(a, &b)
     # In a hurry the next pass does not wait for its time.
     if rt_os_clock_ms() < rt_load_relaxed_u64(&a.purge.hurry_until):
         a.purge.pass_at = rt_os_clock_ms() + PURGE_HURRY_PASS

@@ -18,6 +18,7 @@ from rtmalloc.core.base.table_file cimport table_load, table_seal
 from rtmalloc.core.heaps.tls cimport (
     RT_ALLOCATOR_BYTES, RT_BINS_OFFSET, RT_BIN_COUNT, rt_allocator_storage, rt_fork_register,
 )
+from rtmalloc.core.pages.arena cimport arena_page_slices
 from rtmalloc.core.pages.reservation cimport reservation_open
 from rtmalloc.core.pages.tables cimport tables_open_run
 from rtmalloc.core.profile.heap_profile cimport heap_profile_start
@@ -61,7 +62,7 @@ cdef inline cold_int allocator_open_parts(Allocator* a) noexcept nogil:
         return 0
     a.arena.options = &a.options
     a.background.process = rt_os_process_id()
-    if not a.options.value[RT_OPTION_segments]:
+    if not a.options.value[RT_OPTION_segments] and arena_page_slices(&a.arena) == 1:
         a.arena.pages.run_hook = tables_open_run
     a.arena.pages.address_order = &a.options.value[RT_OPTION_address_order]
     if not slots_open(a):

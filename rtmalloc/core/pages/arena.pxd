@@ -4,7 +4,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from rtmalloc.core.base.atomics cimport rt_store_relaxed_u32, rt_store_relaxed_u64
-from rtmalloc.core.base.config cimport RT_SLICE_SHIFT, RT_SLICE_WORDS
+from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_SHIFT, RT_SLICE_WORDS
 from rtmalloc.core.types cimport Arena, Span
 
 
@@ -15,6 +15,11 @@ cdef inline uint64_t arena_slice_of(const Arena* a, const void* p) noexcept nogi
 
 cdef inline char* arena_address(const Arena* a, uint64_t slice) noexcept nogil:
     return a.base + (slice << RT_SLICE_SHIFT)
+
+
+cdef inline uint32_t arena_page_slices(const Arena* a) noexcept nogil:
+    # Slices that a page of the kernel has, at least 1. (The arena begins with a page.)
+    return <uint32_t>(a.page_bytes >> RT_SLICE_SHIFT) if a.page_bytes > RT_SLICE_BYTES else 1
 
 
 cdef inline uint64_t* arena_bits(const Arena* a, uint64_t slice) noexcept nogil:

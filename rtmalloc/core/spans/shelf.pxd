@@ -24,7 +24,7 @@ from rtmalloc.core.spans.formation cimport formation_release
 from rtmalloc.core.spans.object cimport object_complain_twice
 from rtmalloc.core.spans.span cimport (
     SPAN_CURRENT, SPAN_FULL, SPAN_HELD, SPAN_NONE, SPAN_PARTIAL, span_claim, span_claim_all, span_full_mask,
-    span_is_whole, span_is_worth_it, span_set_state, span_state, span_unit_bytes,
+    span_is_whole, span_is_worth_it, span_lead, span_set_state, span_state, span_unit_bytes,
 )
 from rtmalloc.core.spans.span_queue cimport span_queue_insert, span_queue_remove, span_queue_take
 from rtmalloc.core.types cimport SHELF_HINTS, Allocator, Run, Shelf, Span
@@ -230,14 +230,15 @@ cdef inline void shelf_draw_begin(Draw* d, uint32_t wanted) noexcept nogil:
 cdef inline void shelf_note_drawn(Allocator* a, Span* s, uint32_t first, uint32_t last) noexcept nogil:
     # For the page return: the span is busy, and what was returned of it from object `first` to object `last` is in use again.
     cdef uint64_t returned = rt_load_relaxed_u64(&s.returned)
-    cdef uint32_t unit
+    cdef uint32_t unit, lead
     if rt_load_relaxed_u8(&s.quiet):
         rt_store_relaxed_u8(&s.quiet, 0)
     if last >= s.fresh:
         rt_store_relaxed_u16(&s.fresh, <uint16_t>(last + 1))
     if returned:
         unit = span_unit_bytes(s.slices << RT_SLICE_SHIFT, a.arena.page_bytes)
-        returned &= mask_low((last * s.size + s.size - 1) // unit + 1) & ~mask_low(first * s.size // unit)
+        lead = span_lead(s.base, a.arena.page_bytes)
+        returned &= mask_low((lead + last * s.size + s.size - 1) // unit + 1) & ~mask_low((lead + first * s.size) // unit)
         rt_and_u64(&s.returned, ~returned)
         rt_add_u64(&a.returns_wanted, rt_count_bits(returned) * unit)
 

@@ -39,6 +39,11 @@ cdef inline uint32_t span_unit_bytes(uint32_t span_bytes, size_t page_bytes) noe
     return unit
 
 
+cdef inline uint32_t span_lead(const char* base, size_t page_bytes) noexcept nogil:
+    # Bytes between the start of the page that a span begins in and the span. Units are counted from the former.
+    return <uint32_t>(<size_t>base & (page_bytes - 1))
+
+
 cdef inline uint64_t span_reciprocal(uint32_t size) noexcept nogil:
     return ((<uint64_t>1 << RECIPROCAL_SHIFT) + size - 1) // size
 

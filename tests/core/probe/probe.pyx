@@ -14,6 +14,7 @@ from rtmalloc.core.base.config cimport RT_SLICE_BYTES, RT_SLICE_WORDS
 from rtmalloc.core.base.platform cimport rt_os_map, rt_os_map_at, rt_os_unmap
 from rtmalloc.core.base.radix cimport radix_get, radix_set, radix_take
 from rtmalloc.core.base.size_class cimport class_of_aligned, class_of_size, rt_class_count, rt_class_size, rt_class_slices
+from rtmalloc.core.giveback.batch cimport Batch, batch_flush, batch_open
 from rtmalloc.core.giveback.purge cimport QUIET_NEVER, purge_for_peak, purge_segment
 from rtmalloc.core.pages cimport segment
 from rtmalloc.core.pages.growth cimport SEGMENTS_GIVE_UP, growth_give_up_all
@@ -158,13 +159,16 @@ cdef class Pages:
         return page_heap_dirty_in(self.pages(), slice, count)
 
     def age(self, bint everything, bint muzzy, bint muzzy_step=True):
-        """One decay step of every segment, with ``muzzy_step`` one of muzzy slices as well; the number of system calls."""
+        """One decay step of every segment, with ``muzzy_step`` one of muzzy slices as well; the number of runs."""
         cdef uint32_t s
         cdef uint32_t calls = 0
         self.a.options.value[RT_OPTION_muzzy_decay_ms] = 1 if muzzy else 0
         self.a.purge.muzzy_step = muzzy_step
+        cdef Batch b
+        batch_open(&b)
         for s in range(page_heap_opened(self.pages())):
-            calls += purge_segment(self.a, s, everything, QUIET_NEVER)
+            calls += purge_segment(self.a, &b, s, everything, QUIET_NEVER)
+        batch_flush(self.a, &b)
         return calls
 
     def next_fit(self, bint wanted):
