@@ -79,7 +79,11 @@ def size_parse(text: str) -> int:
     digits = text.removeprefix("-")
     number = digits.rstrip("KMGTkmgtiB")
     unit = digits[len(number) :]
-    if not (number.isascii() and number.isdigit()) or unit[1:] not in ("", "B", "iB") or unit[:1].lower() not in _SIZE_UNITS:
+    if (
+        not (number.isascii() and number.isdigit())
+        or unit[1:] not in ("", "B", "iB")
+        or unit[:1].lower() not in _SIZE_UNITS
+    ):
         raise ValueError(f"{text!r} is no number of bytes: a whole number, which K, M, G or T may follow")
     if unit and text.startswith("-"):
         raise ValueError(f"{text!r} is no number of bytes: it is negative")

@@ -52,7 +52,9 @@ def check_memory_limit() -> Finding:
     if limit == -1:
         group = _core.cgroup_limit()
         if not group:
-            return Finding(name, NOTE, f"auto, but no control group limits this process{beyond}", "name a number of bytes")
+            return Finding(
+                name, NOTE, f"auto, but no control group limits this process{beyond}", "name a number of bytes"
+            )
         return Finding(name, OK, f"auto: {group - group // 8} of the control group's {group} bytes{beyond}")
     return Finding(name, OK, (f"{limit} bytes" if limit else "none") + beyond)
 

@@ -58,8 +58,6 @@ def test_a_program_that_locks_itself_in_gets_no_thread() -> None:
     assert (seen["threads_before"], seen["threads_after"], seen["threads_later"]) == (2, 1, 1)
 
 
-
-
 # ---- in odd company
 
 

@@ -36,7 +36,9 @@ def inside(group: Path, options: str) -> int:
     shell = shutil.which("sh")
     assert shell is not None
     script = f'echo $$ > {group}/cgroup.procs; exec "$@"'
-    done = run([shell, "-c", script, "sh", driver("limit", PLAIN), *BURSTS], environment=preloaded(options), seconds=120)
+    done = run(
+        [shell, "-c", script, "sh", driver("limit", PLAIN), *BURSTS], environment=preloaded(options), seconds=120
+    )
     return done.returncode
 
 
