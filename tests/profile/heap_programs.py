@@ -11,8 +11,8 @@ import gc, json, os, sys, threading, time
 import rtmalloc
 from rtmalloc import profile
 profile.heap_start(4096)
-KNOWN = sys.version_info < (3, 14)
-assert profile.heap().python == KNOWN
+KNOWN = sys.version_info < (3, 16)
+assert (profile.heap().python == "Python frames") == KNOWN, profile.heap().python
 def seen(): return {f.function.split(".")[0] for s in profile.heap().sites for f in s.frames if f.line}
 def holds(*names):
     found = seen()

@@ -107,9 +107,10 @@ print(json.dumps([truth, rows(profile.heap())]))
 
 def test_pinned_pages_against_the_truth(tmp_path: Path) -> None:
     truth, found = launched(PINS, "heap_profile_interval=1024", tmp_path)
-    pinned = {name: pinned for name, _, pinned, _ in found}
+    # (The list's own growth is another site of the same name.)
+    pinned = sum(pinned for name, _, pinned, _ in found if name == "keep")
     assert truth > 100 << 20
-    assert abs(pinned["keep"] / truth - 1) < 0.1, (pinned["keep"], truth)
+    assert abs(pinned / truth - 1) < 0.1, (pinned, truth)
 
 
 def test_the_account_is_the_kernel_s(tmp_path: Path) -> None:
