@@ -43,7 +43,8 @@ FOREIGN = {
     ),
     # When the library is loaded, or a caller asks for it.
     "sigaction": "the signal that asks for a heap profile, where options name one",
-    "dlopen": "C++'s new at the end of memory: is there a libstdc++?",
+    "dlopen": "C++'s new at the end of memory: is there a libstdc++? When the library is loaded: whose is memcpy?",
+    "dlclose": "when the library is loaded: whose is memcpy?",
     "fprintf": "malloc_info writes to the caller's stream",
     "dlsym": "CPython's hooks, and setuid and its kin",
     "dladdr": "the library's own path, for LD_PRELOAD",

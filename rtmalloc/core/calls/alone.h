@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include "base/lock.h"
@@ -17,7 +18,8 @@ static void rt_background_hold(void);
 static void rt_background_release(void);
 static void rt_background_refuse(void);
 static void rt_batch_end(void);
-static uint32_t rt_thread_unwelcome; /* giveback/background.h */
+static uint32_t rt_thread_unwelcome; /* giveback/background.h, as the next */
+static int rt_memory_is_foreign;
 #define RT_ALONE __attribute__((visibility("default"), used))
 static inline int rt_alone(long number, long a, long b, long c) {
     long answer;
@@ -138,6 +140,16 @@ RT_ALONE RT_ALONE_IDENTITY(setregid, (gid_t a, gid_t b), (a, b))
 RT_ALONE RT_ALONE_IDENTITY(setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
 RT_ALONE RT_ALONE_IDENTITY(setgroups, (size_t count, const gid_t *groups), (count, groups))
 RT_ALONE RT_ALONE_IDENTITY(initgroups, (const char *user, gid_t group), (user, group))
+/* Whether somebody stands under the names that compilers call for copies: scalene does, and looks at thread data there. */
+static inline int rt_memory_ask(void) {
+    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    int foreign = 0;
+    if (!libc) return 0;
+    foreign = dlsym(libc, "memcpy") != (void *)memcpy || dlsym(libc, "memset") != (void *)memset ||
+              dlsym(libc, "memmove") != (void *)memmove || dlsym(libc, "memcmp") != (void *)memcmp;
+    dlclose(libc);
+    return foreign;
+}
 /* When the library is loaded: who else stands under these names? */
 static inline void rt_alone_open(void) {
     static const char *const name[RT_IDENTITIES] = {"setuid", "seteuid", "setreuid", "setresuid", "setgid",
@@ -145,6 +157,7 @@ static inline void rt_alone_open(void) {
     void *next = dlsym(RTLD_NEXT, "syscall");
     int i;
     if (next) rt_alone_next = (long (*)(long, long, long, long, long, long, long))next;
+    rt_memory_is_foreign = rt_memory_ask();
     for (i = 0; rt_os_is_root() && i < RT_IDENTITIES; i++) rt_identity_of(i, name[i]);
 }
 #endif

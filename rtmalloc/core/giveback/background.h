@@ -33,6 +33,7 @@ enum {
 };
 /* Defined in calls/heap_dump.pxd: write the heap profile where a signal has asked for it. */
 static void rt_heap_dump_wanted(void);
+static int rt_memory_is_foreign; /* memcpy is not the C library's (calls/alone.h): it may look at thread data */
 static int rt_is_preload; /* malloc itself is ours: set by the preload library's DT_INIT (calls/early.h) */
 
 #if (defined(__x86_64__) && !defined(__ILP32__) || defined(__aarch64__)) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
@@ -111,7 +112,7 @@ static inline int rt_thread_start(rt_thread_body body, void *argument, uint32_t 
     pthread_t thread;
     sigset_t all, before;
     int saved = errno, failed;
-    if (RT_THREAD_RAW && rt_is_preload) return rt_thread_start_raw(body, argument, tid);
+    if (RT_THREAD_RAW && rt_is_preload && !rt_memory_is_foreign) return rt_thread_start_raw(body, argument, tid);
     __atomic_store_n(tid, 0, __ATOMIC_RELAXED);
     if (pthread_attr_init(&attributes)) return RT_THREAD_REFUSED;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
@@ -155,6 +156,8 @@ static inline int rt_status_filters(const char *path) {
 static uint32_t rt_thread_unwelcome;
 static inline int rt_thread_is_welcome(void) {
     int filters = -1;
+    /* (One by pthread_create may only be had where the program has asked for it: see above.) */
+    if (rt_is_preload && rt_memory_is_foreign) return RT_THREAD_REFUSED;
     if (!__atomic_load_n(&rt_thread_unwelcome, __ATOMIC_RELAXED)) filters = rt_status_filters("/proc/thread-self/status");
     if (filters == -2) return RT_THREAD_LATER;
     if (filters == 0 || (filters > 0 && filters == rt_status_filters("/proc/1/status"))) return RT_THREAD_STARTED;

@@ -292,8 +292,7 @@ cdef inline cold_void background_release "rt_background_release"() noexcept nogi
 cdef inline cold_void background_refuse "rt_background_refuse"() noexcept nogil:
     # No other one is started, in children neither.
     cdef uint32_t seen = BACKGROUND_NONE
-    if background_is_ours():
-        rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
+    rt_swap_if_u32(&allocator().background.state, &seen, BACKGROUND_FAILED)
 
 
 cdef inline void background_leave(Allocator* a) noexcept nogil:
@@ -314,11 +313,12 @@ cdef inline void background_forget(Allocator* a) noexcept nogil:
     # In a fork child: the thread stayed behind, if it was not stopped before; the next tick starts one here. It closes the
     # parent's descriptors when it opens its own.
     if a.background.state != BACKGROUND_FAILED:
+        # (After a failure, as behind a filter of system calls, no question about it is left.)
         a.background.state = BACKGROUND_NONE
+        a.background.process = rt_os_process_id()
     a.background.watched = 0
     a.background.tid = 0
     a.background.held = 0
-    a.background.process = rt_os_process_id()
     a.background.rests_until = 0
     # What is free is shared with the parent: to give it back saves nothing.
     a.background.settled = background_free(a)
