@@ -134,12 +134,35 @@ def test_classic_sanitized(flavour: Flavour) -> None:
         stress(flavour.of(VARIANTS["classic"]), mode, threads, operations, seed=9)
 
 
-@pytest.mark.parametrize("name", ["lookup-header", "lookup-flat", "lookup-radix", "state-test"])
-def test_lookup_sanitized(name: str) -> None:
+def lookup_asan(name: str) -> None:
     stress(ASAN.of(VARIANTS[name]), "grow", 2, 2, seed=9)
+
+
+def lookup_tsan(name: str) -> None:
     stress(TSAN.of(VARIANTS[name]), "churn", 4, 5_000, seed=9)
     # TSan does not know that mremap moves pages; with tags in headers most large blocks are giants, which it moves.
     stress(TSAN.of(VARIANTS[name]), "grow", 2, 1, seed=9, options="remap_kib=1073741824")
+
+
+LOOKUPS = {
+    "lookup-header": lookup_asan,
+    "lookup-flat": lookup_asan,
+    "lookup-radix": lookup_tsan,
+    "state-test": lookup_tsan,
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_sanitized(name: str) -> None:
+    # (A build for each sanitizer takes half a minute: the other one in the long runs.)
+    LOOKUPS[name](name)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_sanitized_soak(name: str) -> None:
+    lookup_asan(name)
+    lookup_tsan(name)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 64])
