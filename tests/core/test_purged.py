@@ -106,7 +106,9 @@ def test_guarded(mode: str, threads: int, operations: int, flavour: Flavour, opt
 # ---- pages of 16 and 64 KiB: as long as a slice, and as four
 
 
-@pytest.mark.parametrize("flavour", [PAGE16, PAGE64, PAGE64_GUARD], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize(
+    "flavour", [pytest.param(PAGE16, marks=pytest.mark.soak), PAGE64, PAGE64_GUARD], ids=lambda flavour: flavour.name
+)
 @pytest.mark.parametrize("path", PATHS)
 def test_long_pages_go_back(path: str, flavour: Flavour) -> None:
     options, how, shown = PATHS[path]
@@ -119,7 +121,9 @@ LONG_PAGE_RUNS = [("churn", 4, 6_000), ("grow", 4, 3), ("classes", 1, 30_000), (
 
 
 @pytest.mark.parametrize("options", GUARDED_OPTIONS, ids=["background", "remap", "muzzy"])
-@pytest.mark.parametrize("flavour", [PAGE16, PAGE64_GUARD], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize(
+    "flavour", [pytest.param(PAGE16, marks=pytest.mark.soak), PAGE64_GUARD], ids=lambda flavour: flavour.name
+)
 @pytest.mark.parametrize(("mode", "threads", "operations"), LONG_PAGE_RUNS, ids=run_name)
 def test_long_pages_under_threads(mode: str, threads: int, operations: int, flavour: Flavour, options: str) -> None:
     stress(flavour, mode, threads, operations, seed=9, options=options)

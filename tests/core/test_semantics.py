@@ -23,7 +23,9 @@ CLAUSES = [
 ]
 
 
-@pytest.mark.parametrize("flavour", [PLAIN, ASAN, PAGE16, PAGE64], ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize(
+    "flavour", [PLAIN, ASAN, PAGE64, pytest.param(PAGE16, marks=pytest.mark.soak)], ids=lambda flavour: flavour.name
+)
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_clause(clause: str, flavour: Flavour) -> None:
     done = run([driver("semantics", flavour), clause], environment=environment_of(flavour))

@@ -128,7 +128,12 @@ def test_switch_tsan(options: str) -> None:
         stress(STORM, mode, threads, operations, seed=8, options=options)
 
 
-@pytest.mark.parametrize("flavour", [ASAN, TSAN, STORM], ids=lambda flavour: flavour.name)
+SOAK = pytest.mark.soak  # (a build takes half a minute)
+
+
+@pytest.mark.parametrize(
+    "flavour", [TSAN, pytest.param(ASAN, marks=SOAK), pytest.param(STORM, marks=SOAK)], ids=lambda flavour: flavour.name
+)
 def test_classic_sanitized(flavour: Flavour) -> None:
     for mode, threads, operations in PROTOCOL_RUNS:
         stress(flavour.of(VARIANTS["classic"]), mode, threads, operations, seed=9)
