@@ -79,6 +79,21 @@ def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.check_switch().level == PROBLEM
 
 
+def test_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "memory_limit=64M,memory_limit_hard=1G")
+    found = settings.check_memory_limit()
+    assert (found.level, found.text) == (OK, "67108864 bytes; requests beyond 1073741824 bytes fail")
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "memory_limit=auto")
+    monkeypatch.setattr("rtmalloc._core.cgroup_limit", lambda: 800)
+    assert settings.check_memory_limit().text == "auto: 700 of the control group's 800 bytes"
+    monkeypatch.setattr("rtmalloc._core.cgroup_limit", lambda: 0)
+    assert settings.check_memory_limit().level == NOTE
+    monkeypatch.setenv("RTMALLOC_OPTIONS", "memory_limit=3X")
+    assert settings.check_memory_limit().level == NOTE
+    monkeypatch.delenv("RTMALLOC_OPTIONS")
+    assert settings.check_memory_limit().text == "none"
+
+
 def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.check_options().text == "RTMALLOC_OPTIONS sets nothing"
     monkeypatch.setenv("RTMALLOC_OPTIONS", "epoch_ms=7")

@@ -201,7 +201,8 @@ def test_the_background_thread_is_asked_for_unless_told_otherwise(route: str) ->
     assert succeed(run_code(code, route)) == "1\n"
     assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "epoch_ms=61"})) == "1\n"
     assert succeed(run_code(code, route, env={"RTMALLOC_OPTIONS": "background_thread=0"})) == "0\n"
-    assert succeed(run_code(code)) == "0\n"
+    # Where neither asks, it comes and goes by itself.
+    assert succeed(run_code(code)) == "-1\n"
 
 
 def test_installing_again_does_not_ask_again() -> None:
