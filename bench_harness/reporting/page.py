@@ -56,9 +56,6 @@ def _machine(results: Results) -> str:
 
 def _section(title: str, results: Results, groups: Sequence[GroupRows]) -> list[str]:
     header = results.header
-    versions = {
-        row.contender: f"{row.contender} ({row.version})" for g in groups for row in g.competitors if row.version
-    }
     means = [
         [m.contender, m.base, f"{m.throughput:.3f}", f"{m.peak_rss:.3f}", str(m.groups)]
         for m in geometric_means(groups)
@@ -74,8 +71,7 @@ def _section(title: str, results: Results, groups: Sequence[GroupRows]) -> list[
         shlex.join(header["command"]),
         "```",
         "",
-        f"{header['created'][:10]}, {_machine(results)}; {rounds} rounds, {disturbed_share(results):.0%} of the cells "
-        "disturbed by other load.",
+        f"{header['created'][:10]}, {rounds} rounds, {disturbed_share(results):.0%} of the cells disturbed.",
         "",
         *markdown_table((*_HEADINGS, "RSS ratio"), [_line(group) for group in groups]),
         "",
@@ -83,7 +79,24 @@ def _section(title: str, results: Results, groups: Sequence[GroupRows]) -> list[
         *([*markdown_table(("allocator", "base", "speed", "peak RSS", "groups"), means), ""] if means else []),
         *(f"- {text}" for text in sorted(failed)),
         *([""] if failed else []),
-        f"Versions: {', '.join(versions.values()) or 'unknown'}.",
+    ]
+
+
+def _sources(sections: Sequence[Section]) -> list[str]:
+    """The machines and versions of all sections, each told once."""
+    machines = dict.fromkeys(_machine(results) for _, results, _ in sections)
+    versions = dict.fromkeys(
+        f"{row.contender} ({row.version})"
+        for _, _, groups in sections
+        for g in groups
+        for row in g.competitors
+        if row.version
+    )
+    return [
+        "## Machine and versions",
+        "",
+        *(f"- {machine}" for machine in machines),
+        f"- {', '.join(versions) or 'versions unknown'}",
         "",
     ]
 
@@ -107,5 +120,6 @@ def render_page(title: str, sections: Sequence[Section]) -> str:
             f"fewer than {FEWEST_ROUNDS} rounds. `bench-harness report` shows every cell of a result file.",
             "",
             *(line for section in sections for line in _section(*section)),
+            *_sources(sections),
         ]
     )

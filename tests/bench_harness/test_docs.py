@@ -19,7 +19,9 @@ def test_the_example_workload_is_shown() -> None:
 
 
 def test_every_workload_is_described(workloads: dict[str, Workload]) -> None:
-    assert [name for name in workloads if f"`{name}`" not in TEXT] == []
+    # `list` prints what each one says of itself.
+    assert "`bench-harness list` says what each workload asks" in TEXT
+    assert [name for name, workload in workloads.items() if len(workload.description.split()) < 4] == []
 
 
 def test_every_command_line_in_it_is_valid() -> None:

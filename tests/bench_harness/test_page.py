@@ -30,7 +30,8 @@ def test_a_page_is_short_and_tells_how_it_was_made(sample: Results) -> None:
     lines = page_of(sample, "rtmalloc")
     assert len([line for line in lines if line.startswith("| larson |")]) == 2  # no line per cell
     text = "\n".join(lines)
-    assert lines[0] == "# Numbers" and "bench-harness run" in text and "2026-01-01, cpu test <cpu>, cores 2" in text
+    assert lines[0] == "# Numbers" and "bench-harness run" in text and "2026-01-01, 8 rounds" in text
+    assert "- cpu test <cpu>, cores 2" in text
     assert "8 rounds" in text and "jemalloc (1)" in text and "| glibc | rtmalloc |" in text
 
 
@@ -47,5 +48,10 @@ def test_the_command_writes_a_section_for_each_file(tmp_path: Path, capsys: pyte
     out = tmp_path / "page.md"
     files = [str(tmp_path / "one.json"), str(tmp_path / "two.json")]
     assert main(["page", *files, "--title", "All", "--out", str(out)]) == 0
-    assert [line for line in out.read_text().split("\n") if line.startswith("#")] == ["# All", "## one", "## two"]
+    assert [line for line in out.read_text().split("\n") if line.startswith("#")] == [
+        "# All",
+        "## one",
+        "## two",
+        "## Machine and versions",
+    ]
     assert str(out) in capsys.readouterr().out
