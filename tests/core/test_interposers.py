@@ -16,7 +16,19 @@ from .building import DRIVER, PLAIN, PRELOAD, compile_cached, driver, preloaded,
 FOREIGN = {
     # Text and memory: no state, no lock, no allocation; compilers make calls of them by themselves.
     **dict.fromkeys(
-        ["memchr", "memcmp", "memcpy", "memmove", "memset", "strchr", "strcmp", "strcspn", "strlen", "strncmp"],
+        [
+            "memchr",
+            "memcmp",
+            "memcpy",
+            "memmove",
+            "memset",
+            "strchr",
+            "strcmp",
+            "strcspn",
+            "strlen",
+            "strstr",
+            "strncmp",
+        ],
         "no state",
     ),
     "environ": "data",
@@ -43,11 +55,10 @@ FOREIGN = {
     ),
     # When the library is loaded, or a caller asks for it.
     "sigaction": "the signal that asks for a heap profile, where options name one",
-    "dlopen": "C++'s new at the end of memory: is there a libstdc++? When the library is loaded: whose is memcpy?",
-    "dlclose": "when the library is loaded: whose is memcpy?",
+    "dlopen": "C++'s new at the end of memory: is there a libstdc++?",
     "fprintf": "malloc_info writes to the caller's stream",
     "dlsym": "CPython's hooks, and setuid and its kin",
-    "dladdr": "the library's own path, for LD_PRELOAD",
+    "dladdr": "the library's own path, for LD_PRELOAD, and whose memcpy is",
 }
 # Weak: they need not be there.
 WEAK = {"__libc_single_threaded", "_IO_list_lock", "_IO_list_unlock", "_IO_list_resetlock"}  # fork

@@ -142,13 +142,15 @@ RT_ALONE RT_ALONE_IDENTITY(setgroups, (size_t count, const gid_t *groups), (coun
 RT_ALONE RT_ALONE_IDENTITY(initgroups, (const char *user, gid_t group), (user, group))
 /* Whether somebody stands under the names that compilers call for copies: scalene does, and looks at thread data there. */
 static inline int rt_memory_ask(void) {
-    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-    int foreign = 0;
-    if (!libc) return 0;
-    foreign = dlsym(libc, "memcpy") != (void *)memcpy || dlsym(libc, "memset") != (void *)memset ||
-              dlsym(libc, "memmove") != (void *)memmove || dlsym(libc, "memcmp") != (void *)memcmp;
-    dlclose(libc);
-    return foreign;
+    const void *own[] = {(void *)memset, (void *)memmove, (void *)memcmp};
+    Dl_info info;
+    size_t i, foreign;
+    /* (Not by dlopen, a name of profilers and sanitizers.) */
+    if (!dladdr((void *)memcpy, &info) || !info.dli_fname) return 1;
+    foreign = !strstr(info.dli_fname, "/libc.") && !strstr(info.dli_fname, "musl");
+    for (i = 0; i < sizeof own / sizeof *own; i++)
+        foreign |= (uintptr_t)own[i] - (uintptr_t)info.dli_fbase >= 4u << 20;
+    return foreign != 0;
 }
 /* When the library is loaded: who else stands under these names? */
 static inline void rt_alone_open(void) {
