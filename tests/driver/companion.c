@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "status.h"
 
 enum { BLOCK = 60000, MANY = 100 };
 
@@ -34,17 +35,6 @@ static void rest(long ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&t, NULL);
 }
-static long number_in(const char *path, const char *name) {
-    char text[8192], *at;
-    int file = open(path, O_RDONLY);
-    long n = file < 0 ? -1 : read(file, text, sizeof text - 1);
-    if (file >= 0) close(file);
-    text[n > 0 ? n : 0] = 0;
-    at = strstr(text, name);
-    return at ? strtol(at + strlen(name), NULL, 10) : -1;
-}
-static long threads(void) { return number_in("/proc/self/status", "Threads:"); }
-static long resident(void) { return number_in("/proc/self/status", "VmRSS:"); }
 
 static void burst(int mib) {
     int n = (mib << 20) / BLOCK, i;
@@ -132,7 +122,7 @@ static void mode_locks(void) {
     wait(NULL);
     burst(64);
     rest(3000);
-    printf("resident_kib %ld\n", resident());
+    printf("resident_kib %ld\n", resident_kib());
 }
 static void mode_killed(void) {
     burst(64);
@@ -189,7 +179,7 @@ int main(int argc, char **argv) {
     else if (strcmp(mode, "large") == 0) {
         in_thread(large);
         rest(4000);
-        printf("resident_kib %ld\n", resident());
+        printf("resident_kib %ld\n", resident_kib());
     } else return 2;
     return 0;
 }

@@ -19,20 +19,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "status.h"
 
-static long number_in(const char *path, const char *name) {
-    char text[8192];
-    int file = open(path, O_RDONLY);
-    long n = file < 0 ? -1 : read(file, text, sizeof text - 1);
-    const char *at;
-    if (file >= 0) close(file);
-    if (n <= 0) return -1;
-    text[n] = 0;
-    at = strstr(text, name);
-    return at ? strtol(at + strlen(name), NULL, 10) : -1;
-}
-static long threads(void) { return number_in("/proc/self/status", "Threads:"); }
-static long resident_kib(void) { return number_in("/proc/self/status", "VmRSS:"); }
 static void rest(long ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&t, NULL);

@@ -14,22 +14,13 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "status.h"
 
 enum { SIZES = 6, MOST = 1 << 21, THREADS_MOST = 16 };
 static const size_t size_of[SIZES] = {32, 64, 112, 208, 400, 1008};
 static void **held;
 static size_t count;
 
-static long number_in(const char *path, const char *name) {
-    static char text[1 << 14];
-    int file = open(path, O_RDONLY);
-    long n = file < 0 ? -1 : read(file, text, sizeof text - 1);
-    const char *at;
-    if (file >= 0) close(file);
-    text[n > 0 ? n : 0] = 0;
-    at = strstr(text, name);
-    return at ? strtol(at + strlen(name), NULL, 10) : -1;
-}
 static long private_kib(void) { return number_in("/proc/self/smaps_rollup", "Private_Dirty:"); }
 
 static void **block_new(size_t size) {
@@ -68,9 +59,9 @@ static int child(size_t mib, size_t kib, long threads) {
     long before = private_kib(), used;
     draw(kib);
     printf("unshared_kib %ld\n", private_kib() - before);
-    used = number_in("/proc/self/status", "VmRSS:");
+    used = resident_kib();
     draw(holes);
-    printf("holes_kib %zu\ngrown_kib %ld\n", holes, number_in("/proc/self/status", "VmRSS:") - used);
+    printf("holes_kib %zu\ngrown_kib %ld\n", holes, resident_kib() - used);
     for (i = 0; i < (size_t)threads; i++) pthread_create(&thread[i], NULL, storm, (void *)(i + 1));
     for (i = 0; i < (size_t)threads; i++) pthread_join(thread[i], NULL);
     for (i = 0; i < count; i++)

@@ -6,16 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static long resident_kib(void) {
-    char text[8192], *at;
-    int file = open("/proc/self/status", O_RDONLY);
-    long n = read(file, text, sizeof text - 1);
-    close(file);
-    text[n > 0 ? n : 0] = 0;
-    at = strstr(text, "VmRSS:");
-    return at ? strtol(at + 6, NULL, 10) : -1;
-}
+#include "status.h"
 
 int main(int argc, char **argv) {
     static const size_t sizes[] = {200, 1000, 3000, 500};
