@@ -356,7 +356,7 @@ cdef struct Limit:
     uint64_t group, read_at    # what the control group allows the heap, 0 = no limit; clock, in ms, when it is read again
     uint64_t ended             # bytes of pages that had been returned inside spans which were released since
     uint64_t rounds, spent_us  # times that memory was given back for the limit's sake, and the time that took
-    uint64_t rest_until        # clock, in ms
+    uint64_t rest_until, rest_below  # until this clock, in ms, nothing is done as long as the estimate is below so many bytes
     uint32_t busy, cursor      # 1 while a thread is at it; the segment where it left off (busy, as the next)
     uint64_t tell_at           # clock, in ms
     int64_t credit_us, earned_at  # time that it may take as of this clock, in us

@@ -34,8 +34,7 @@ cdef enum:
     LIMITER_VISIT_US = 10000   # of it, at most, while one call waits
     LIMITER_READ_MS = 10000    # between two looks at the control group's files
     LIMITER_TELL_MS = 500      # between two flushes of caches and calls of callbacks
-    LIMITER_REST_MS = 50       # after work that found nothing
-    LIMITER_UNTOUCHED_MS = 500 # after a look that found the process small: what it has is not touched
+    LIMITER_REST_MS = 50       # after work that found nothing, or memory that is not touched
 
 
 cdef inline uint64_t limiter_soft(Allocator* a, uint64_t now) noexcept nogil:
@@ -80,23 +79,31 @@ cdef inline bint limiter_give(Allocator* a, uint64_t target, int64_t until) noex
     return after != before
 
 
-cdef inline void limiter_work(Allocator* a, uint64_t now, uint64_t target) noexcept nogil:
-    # By the one thread that has `busy`.
+cdef inline void limiter_rest(Allocator* a, uint64_t now, uint64_t below) noexcept nogil:
+    rt_store_relaxed_u64(&a.limit.rest_below, below)
+    rt_store_relaxed_u64(&a.limit.rest_until, now + LIMITER_REST_MS)
+
+
+cdef inline void limiter_work(Allocator* a, uint64_t now, uint64_t target, uint64_t all) noexcept nogil:
+    # By the one thread that has `busy`; the estimate is `all`.
     cdef int64_t began = <int64_t>rt_os_clock_us()
     cdef int64_t ended
+    cdef uint64_t there
     a.limit.credit_us += (began - a.limit.earned_at) // LIMITER_SHARE
     a.limit.earned_at = began
     if a.limit.credit_us > LIMITER_CREDIT_US:
         a.limit.credit_us = LIMITER_CREDIT_US
     if a.limit.credit_us <= 0:
         return
-    if now >= a.limit.tell_at and rt_os_private_bytes(a.arena.page_bytes) < target:
-        a.limit.rest_until = now + LIMITER_UNTOUCHED_MS
+    there = rt_os_private_bytes(a.arena.page_bytes)
+    if there < target:
+        # The rest of the estimate is not touched.
+        limiter_rest(a, now, all + (target - there))
         return
     rt_store_relaxed_u64(&a.limit.rounds, a.limit.rounds + 1)
     limiter_tell(a, now)
     if not limiter_give(a, target, began + (a.limit.credit_us if a.limit.credit_us < LIMITER_VISIT_US else LIMITER_VISIT_US)):
-        a.limit.rest_until = now + LIMITER_REST_MS
+        limiter_rest(a, now, ~<uint64_t>0)
     ended = <int64_t>rt_os_clock_us()
     a.limit.credit_us -= ended - began
     rt_store_relaxed_u64(&a.limit.spent_us, a.limit.spent_us + <uint64_t>(ended - began))
@@ -111,9 +118,11 @@ cdef inline cold_void limiter_look(Allocator* a, uint64_t now, uint64_t more) no
     if limit == 0 or all <= near:
         return
     purge_hurry(a, now + LIMITER_TELL_MS)
-    if all <= limit or now < rt_load_relaxed_u64(&a.limit.rest_until) or not rt_swap_if_u32(&a.limit.busy, &idle, 1):
+    if all <= limit or now < rt_load_relaxed_u64(&a.limit.rest_until) and all < rt_load_relaxed_u64(&a.limit.rest_below):
         return
-    limiter_work(a, now, near - more if near > more else 0)
+    if not rt_swap_if_u32(&a.limit.busy, &idle, 1):
+        return
+    limiter_work(a, now, near - more if near > more else 0, all)
     rt_store_release_u32(&a.limit.busy, 0)
 
 
