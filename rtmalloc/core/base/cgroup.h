@@ -9,6 +9,19 @@
 enum { RT_CGROUP_TEXT = 4096, RT_CGROUP_PATH = 2048 };
 #define RT_CGROUP_NONE ((uint64_t)1 << 60) /* so much or more is no limit (v1 says so by a number close to 2**63) */
 
+/* The line of a /proc/self/cgroup, read into `text`, that begins with "0::/", the group of v2: where its path begins, at its
+ * slash, and its length in *length; NULL without one. */
+static inline const char *rt_cgroup_own(char *text, size_t room, size_t *length) {
+    int64_t n = rt_os_read_file("/proc/self/cgroup", text, room - 1);
+    const char *line = text, *end;
+    text[n > 0 ? n : 0] = 0;
+    while (line && strncmp(line, "0::/", 4) != 0) line = (line = strchr(line, '\n')) ? line + 1 : NULL;
+    if (!line) return NULL;
+    end = strchr(line, '\n');
+    *length = (end ? (size_t)(end - line) : strlen(line)) - 3;
+    return line + 3;
+}
+
 /* A file of one number; RT_CGROUP_NONE for "max", and where there is none. */
 static inline uint64_t rt_cgroup_number(const char *path) {
     char text[32];
@@ -23,11 +36,14 @@ static inline uint64_t rt_cgroup_number(const char *path) {
     return value;
 }
 
+/* The lesser one. */
+static inline uint64_t rt_cgroup_min(uint64_t one, uint64_t other) { return one < other ? one : other; }
+
 /* The least number in the files `name` of `group` and all groups above it, under the directory `mount`. */
 static inline uint64_t rt_cgroup_least(const char *mount, const char *group, size_t length, const char *name) {
     char path[RT_CGROUP_PATH];
     size_t at = strlen(mount), end = strlen(name) + 1;
-    uint64_t least = RT_CGROUP_NONE, value;
+    uint64_t least = RT_CGROUP_NONE;
     if (at + length + end + 1 > sizeof path) return RT_CGROUP_NONE;
     memcpy(path, mount, at);
     memcpy(path + at, group, length);
@@ -35,8 +51,7 @@ static inline uint64_t rt_cgroup_least(const char *mount, const char *group, siz
         while (length && path[at + length - 1] == '/') length--;
         path[at + length] = '/';
         memcpy(path + at + length + 1, name, end);
-        value = rt_cgroup_number(path);
-        least = value < least ? value : least;
+        least = rt_cgroup_min(least, rt_cgroup_number(path));
         if (!length) return least;
         while (length && path[at + length - 1] != '/') length--;
     }
@@ -61,25 +76,22 @@ static inline const char *rt_cgroup_is_memory(const char *line, const char *end)
 /* Bytes that this process's groups may have; RT_CGROUP_NONE without a limit. */
 static inline uint64_t rt_cgroup_limit(void) {
     char text[RT_CGROUP_TEXT];
-    uint64_t least = RT_CGROUP_NONE, value;
-    int64_t length = rt_os_read_file("/proc/self/cgroup", text, sizeof text - 1);
-    const char *line, *end, *path;
-    if (length <= 0) return RT_CGROUP_NONE;
-    text[length] = 0;
+    uint64_t least = RT_CGROUP_NONE;
+    size_t length;
+    const char *path = rt_cgroup_own(text, sizeof text, &length), *line, *end;
+    if (path) {
+        least = rt_cgroup_least("/sys/fs/cgroup", path, length, "memory.max");
+        /* Beyond it the kernel takes pages away, and the group stands still meanwhile. */
+        least = rt_cgroup_min(least, rt_cgroup_least("/sys/fs/cgroup", path, length, "memory.high"));
+        least = rt_cgroup_min(least, rt_cgroup_least("/sys/fs/cgroup/unified", path, length, "memory.max"));
+    }
     for (line = text; *line; line = *end ? end + 1 : end) {
         end = strchr(line, '\n');
         if (!end) end = line + strlen(line);
-        if (strncmp(line, "0::/", 4) == 0) {
-            value = rt_cgroup_least("/sys/fs/cgroup", line + 3, (size_t)(end - line - 3), "memory.max");
-            least = value < least ? value : least;
-            /* Beyond it the kernel takes pages away, and the group stands still meanwhile. */
-            value = rt_cgroup_least("/sys/fs/cgroup", line + 3, (size_t)(end - line - 3), "memory.high");
-            least = value < least ? value : least;
-            value = rt_cgroup_least("/sys/fs/cgroup/unified", line + 3, (size_t)(end - line - 3), "memory.max");
-        } else if ((path = rt_cgroup_is_memory(line, end)))
-            value = rt_cgroup_least("/sys/fs/cgroup/memory", path, (size_t)(end - path), "memory.limit_in_bytes");
-        else continue;
-        least = value < least ? value : least;
+        path = rt_cgroup_is_memory(line, end);
+        if (path)
+            least = rt_cgroup_min(
+                least, rt_cgroup_least("/sys/fs/cgroup/memory", path, (size_t)(end - path), "memory.limit_in_bytes"));
     }
     return least;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "cgroup.h"
 #include "options.h"
 #include "system.h"
 
@@ -105,24 +106,14 @@ static inline uint64_t rt_pressure_events(int fd) {
 
 /* The process's cgroup v2 directory without the mount point, ended by a slash; 0 when there is none or it does not fit. */
 static inline size_t rt_pressure_cgroup(char *path, size_t room) {
-    char text[4096];
-    long n, got = 0;
-    const char *line, *end;
-    int fd = (int)rt_system(SYS_openat, AT_FDCWD, "/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    while ((n = rt_system(SYS_read, fd, text + got, sizeof text - 1 - (size_t)got)) > 0) got += n;
-    rt_system(SYS_close, fd);
-    text[got] = 0;
-    for (line = text; line && strncmp(line, "0::/", 4) != 0;) line = (line = strchr(line, '\n')) ? line + 1 : NULL;
-    if (!line) return 0;
-    line += 3;
-    end = strchr(line, '\n');
-    if (!end || (size_t)(end - line) + 2 > room) return 0;
-    memcpy(path, line, (size_t)(end - line));
-    n = end - line;
-    if (path[n - 1] != '/') path[n++] = '/';
-    path[n] = 0;
-    return (size_t)n;
+    char text[RT_CGROUP_TEXT];
+    size_t length = 0;
+    const char *own = rt_cgroup_own(text, sizeof text, &length);
+    if (!own || length + 2 > room) return 0;
+    memcpy(path, own, length);
+    if (path[length - 1] != '/') path[length++] = '/';
+    path[length] = 0;
+    return length;
 }
 
 /* Open what `RTMALLOC_PRESSURE_FILE` names, and nothing else if it is set. */

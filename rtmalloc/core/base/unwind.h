@@ -58,27 +58,29 @@ static __attribute__((noinline, no_sanitize("address"))) uint64_t rt_window_own(
     return *(const volatile uint64_t *)address;
 }
 
-static inline int rt_window_read(rt_window *w, uintptr_t address, uint64_t *value) {
-    struct iovec here, there[2];
-    uintptr_t page_end = (address | 4095) + 1;
+/* Copy what is there of [address, address + bytes), at most a page; how much that is. A piece for each page: what is there of the
+ * first is read although the second is not. */
+static inline size_t rt_peek(uintptr_t address, void *to, size_t bytes) {
+    size_t first = 4096 - (address & 4095);
+    struct iovec here = {to, bytes}, there[2] = {{(void *)address, bytes}, {(void *)(address + first), 0}};
     long n;
+    if (first < bytes) {
+        there[0].iov_len = first;
+        there[1].iov_len = bytes - first;
+    }
+    n = rt_system_spared(SYS_process_vm_readv, rt_system_spared(SYS_getpid), &here, 1, there, 2, 0);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static inline int rt_window_read(rt_window *w, uintptr_t address, uint64_t *value) {
     if (address & 7) return 0;
     if (address >= w->low && address + 8 <= w->high) {
         *value = rt_window_own(address);
         return 1;
     }
     if (address < w->at || address + 8 > w->at + w->bytes) {
-        here = (struct iovec){w->data, RT_UNWIND_WINDOW};
-        there[0] = (struct iovec){(void *)address, RT_UNWIND_WINDOW};
-        there[1] = (struct iovec){(void *)page_end, 0};
-        if (address + RT_UNWIND_WINDOW > page_end) {
-            /* A piece for each page: what is there of the first is read although the second is not. */
-            there[0].iov_len = page_end - address;
-            there[1].iov_len = RT_UNWIND_WINDOW - there[0].iov_len;
-        }
-        n = rt_system_spared(SYS_process_vm_readv, rt_system_spared(SYS_getpid), &here, 1, there, 2, 0);
         w->at = address;
-        w->bytes = n > 0 ? (size_t)n : 0;
+        w->bytes = rt_peek(address, w->data, RT_UNWIND_WINDOW);
         if (w->bytes < 8) return 0;
     }
     memcpy(value, w->data + (address - w->at), 8);

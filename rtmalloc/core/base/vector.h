@@ -5,13 +5,14 @@
  *
  * A filter of system calls may kill who makes a call that it does not know, and nobody can ask it first. So under the option's
  * default there is none while a filter is in force. Three looks find it, and none of them is a call that it could punish:
- *     inherited       the process's status is read once, by the calls by which ld.so has read this library
+ *     inherited       the process's status is read once (base/filters.h)
  *     set by prctl    calls/alone.h hears of it before (what libseccomp does begins with PR_SET_NO_NEW_PRIVS)
  *     set otherwise   the kernel is asked before each call; who forbids that by death forbids this call, too */
 #ifndef RT_VECTOR_H
 #define RT_VECTOR_H
 #include <sys/prctl.h>
 #include <sys/uio.h>
+#include "filters.h"
 #include "platform.h"
 #ifndef SYS_process_madvise
 #define SYS_process_madvise 440
@@ -23,32 +24,19 @@ enum {
     RT_VECTOR_UNKNOWN = 0,
     RT_VECTOR_SERVES = 1,
     RT_VECTOR_REFUSED = 2,
-    RT_VECTOR_STATUS = 4096, /* bytes of the status: "Seccomp:" stands behind at most a few hundred groups */
 };
 static uint32_t rt_vector_state;
 
 static inline void rt_vector_refuse(void) { __atomic_store_n(&rt_vector_state, RT_VECTOR_REFUSED, __ATOMIC_RELAXED); }
-
-/* Whether a filter was in force when this thread began, or was set since: where it cannot be told, it counts as one. */
-static inline int rt_vector_inherited(void) {
-    static const char name[] = "\nSeccomp:\t0\n";
-    char text[RT_VECTOR_STATUS];
-    int64_t length = rt_os_read_file("/proc/thread-self/status", text, sizeof text);
-    for (int64_t i = 0; i + (int64_t)sizeof name - 1 <= length; i++)
-        if (memcmp(text + i, name, sizeof name - 1) == 0) return 0;
-    return 1;
-}
 
 /* Whether this thread may use the call. `always`: whatever filter there is, it does not kill. */
 static inline int rt_vector_serves(int always) {
     uint32_t state = __atomic_load_n(&rt_vector_state, __ATOMIC_RELAXED);
     if (rt_confinement()) return 0;
     if (state == RT_VECTOR_REFUSED || always) return state != RT_VECTOR_REFUSED;
-    if (state == RT_VECTOR_UNKNOWN && rt_vector_inherited()) {
-        rt_vector_refuse();
-        return 0;
-    }
-    if (rt_system(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0) {
+    /* (A filter that was there before this thread, or was set since; where it cannot be told, it counts as one.) */
+    if ((state == RT_VECTOR_UNKNOWN && rt_filters("/proc/thread-self/status") != 0)
+        || rt_system(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0) {
         rt_vector_refuse();
         return 0;
     }

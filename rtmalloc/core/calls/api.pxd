@@ -19,7 +19,7 @@ from rtmalloc.core.calls.hooks cimport hooks_active, hooks_pause, hooks_set
 from rtmalloc.core.calls.realloc cimport realloc_nonzero
 from rtmalloc.core.calls.stats cimport stats_gather, stats_of_heaps
 from rtmalloc.core.calls.trim cimport rt_emergency_flush, rt_trim
-from rtmalloc.core.giveback.background cimport background_end
+from rtmalloc.core.giveback.background cimport background_stop
 from rtmalloc.core.giveback.pressure cimport pressure_alarm, pressure_listen
 from rtmalloc.core.heaps.instance cimport allocator, allocator_open
 from rtmalloc.core.heaps.sample cimport sample_renew
@@ -102,9 +102,9 @@ cdef inline int api_option_set(int number, int64_t value) noexcept nogil:
         return OPTION_OUT_OF_RANGE
     if number == RT_OPTION_memory_limit:
         # The control group is asked anew.
-        rt_store_relaxed_u64(&allocator().limit.read_at, 0)
+        rt_store_relaxed_u64(&a.limit.read_at, 0)
     if number == RT_OPTION_background_thread and value == 0:
-        background_end()
+        background_stop(a)
     return 0
 
 

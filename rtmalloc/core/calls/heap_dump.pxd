@@ -14,7 +14,7 @@ from rtmalloc.core.base.config cimport RT_SEGMENT_BYTES
 from rtmalloc.core.base.lock cimport lock_drop, lock_take
 from rtmalloc.core.base.platform cimport rt_os_close, rt_os_map, rt_os_process_id, rt_os_unmap, rt_os_wall_ms
 from rtmalloc.core.base.size_class cimport class_of_size, rt_class_count, rt_class_size
-from rtmalloc.core.calls.heap_text cimport heap_text_escaped, heap_text_item, heap_text_string
+from rtmalloc.core.calls.heap_text cimport heap_text_escaped, heap_text_item, heap_text_next, heap_text_string
 from rtmalloc.core.calls.stats cimport stats_cached, stats_gather
 from rtmalloc.core.heaps.heap_pool cimport heap_first
 from rtmalloc.core.heaps.instance cimport allocator
@@ -92,20 +92,16 @@ cdef inline void heap_dump_frame(rt_heap_tables* tables, ProfileText* t, const r
     profile_text(t, b",\n[")
     profile_number(t, f.kind)
     if f.kind == 0:
-        profile_text(t, b", ")
         rt_heap_symbol(f.address, &symbol)
-        profile_number(t, symbol.offset)
+        heap_text_next(t, symbol.offset)
         profile_text(t, b", ")
         heap_text_string(t, symbol.file, strlen(symbol.file))
         profile_text(t, b", ")
         heap_text_string(t, symbol.name, strlen(symbol.name))
     elif f.kind != 2:
-        profile_text(t, b", ")
-        profile_number(t, f.line)
-        profile_text(t, b", ")
-        profile_number(t, f.file)
-        profile_text(t, b", ")
-        profile_number(t, f.name)
+        heap_text_next(t, f.line)
+        heap_text_next(t, f.file)
+        heap_text_next(t, f.name)
     profile_text(t, b"]")
 
 
@@ -118,13 +114,10 @@ cdef inline void heap_dump_tables(Allocator* a, ProfileText* t) noexcept nogil:
     for i in range(stacks):
         profile_text(t, b",\n[" if i else b"\n[")
         profile_number(t, rt_load_relaxed_u64(&tables.stack[i].samples))
-        profile_text(t, b", ")
-        profile_number(t, rt_load_relaxed_u64(&tables.stack[i].objects))
-        profile_text(t, b", ")
-        profile_number(t, rt_load_relaxed_u64(&tables.stack[i].bytes))
+        heap_text_next(t, rt_load_relaxed_u64(&tables.stack[i].objects))
+        heap_text_next(t, rt_load_relaxed_u64(&tables.stack[i].bytes))
         for k in range(tables.stack[i].depth):
-            profile_text(t, b", ")
-            profile_number(t, tables.node[tables.stack[i].first + k])
+            heap_text_next(t, tables.node[tables.stack[i].first + k])
         profile_text(t, b"]")
     profile_text(t, b'],\n"frames": [[2]')
     count = rt_load_acquire_u32(&tables.frames)
@@ -153,8 +146,7 @@ cdef inline void heap_dump_lives(Allocator* a, ProfileText* t) noexcept nogil:
         profile_text(t, b",\n[")
         profile_number(t, i)
         for k in range(steps):
-            profile_text(t, b", ")
-            profile_number(t, rt_load_relaxed_u64(&tables.life[i][k]))
+            heap_text_next(t, rt_load_relaxed_u64(&tables.life[i][k]))
         profile_text(t, b"]")
     profile_text(t, b"]")
 
@@ -182,18 +174,12 @@ cdef inline void heap_dump_row(Allocator* a, ProfileText* t, const HeapDumpRow* 
     # [address, bytes of the block, bytes asked for, stack, thread, begin, bytes of pages that it would keep]
     profile_text(t, b",\n[")
     profile_number(t, row.address)
-    profile_text(t, b", ")
-    profile_number(t, row.bytes)
-    profile_text(t, b", ")
-    profile_number(t, row.record.bytes if small else row.bytes)
-    profile_text(t, b", ")
-    profile_number(t, row.record.stack)
-    profile_text(t, b", ")
-    profile_number(t, row.record.thread)
-    profile_text(t, b", ")
-    profile_number(t, row.record.begin)
-    profile_text(t, b", ")
-    profile_number(t, heap_profile_share(a, row.record.instead, class_of_size(row.bytes)) if small else row.bytes)
+    heap_text_next(t, row.bytes)
+    heap_text_next(t, row.record.bytes if small else row.bytes)
+    heap_text_next(t, row.record.stack)
+    heap_text_next(t, row.record.thread)
+    heap_text_next(t, row.record.begin)
+    heap_text_next(t, heap_profile_share(a, row.record.instead, class_of_size(row.bytes)) if small else row.bytes)
     profile_text(t, b"]")
 
 
@@ -258,8 +244,7 @@ cdef inline void heap_dump_stats(Allocator* a, ProfileText* t) noexcept nogil:
         heap_text_item(t, rt_stats_names[i], (<uint64_t*>&st)[i])
     profile_text(t, b'},\n"arena": [')
     profile_number(t, <size_t>a.arena.base)
-    profile_text(t, b", ")
-    profile_number(t, <size_t>a.arena.base + <uint64_t>page_heap_opened(&a.arena.pages) * RT_SEGMENT_BYTES)
+    heap_text_next(t, <size_t>a.arena.base + <uint64_t>page_heap_opened(&a.arena.pages) * RT_SEGMENT_BYTES)
     profile_text(t, b'],\n"own": [')
     heap_dump_range(t, b"", a.profile.heap, sizeof(rt_heap_tables))
     heap_dump_range(t, b", ", a.slots, a.slot_count * sizeof(Slot))
@@ -277,8 +262,7 @@ cdef inline void heap_dump_range(ProfileText* t, const char* before, const void*
     profile_text(t, before)
     profile_text(t, b"[")
     profile_number(t, <size_t>start)
-    profile_text(t, b", ")
-    profile_number(t, <size_t>start + bytes)
+    heap_text_next(t, <size_t>start + bytes)
     profile_text(t, b"]")
 
 

@@ -7,7 +7,6 @@
 #include <link.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/uio.h>
 #include "base/system.h"
 #include "base/unwind.h"
 enum { RT_SYMBOL_DYNAMIC = 64, RT_SYMBOL_PIECE = 128, RT_SYMBOL_NAME = 256 };
@@ -16,21 +15,9 @@ typedef struct {
     char file[RT_SYMBOL_NAME], name[RT_SYMBOL_NAME];
 } rt_symbol;
 
-/* Copy what is there of [address, address + bytes); how much that is. */
-static inline size_t rt_symbol_read(uint64_t address, void *to, size_t bytes) {
-    struct iovec here = {to, bytes}, there[2] = {{(void *)(uintptr_t)address, bytes}, {NULL, 0}};
-    size_t first = 4096 - (size_t)(address & 4095);
-    long n;
-    if (first < bytes) {
-        there[0].iov_len = first;
-        there[1] = (struct iovec){(void *)(uintptr_t)(address + first), bytes - first};
-    }
-    n = rt_system(SYS_process_vm_readv, rt_system(SYS_getpid), &here, 1, there, 2, 0);
-    return n > 0 ? (size_t)n : 0;
-}
 /* A string of the module's, cut where the room or the memory ends. */
 static inline void rt_symbol_text(uint64_t address, char *to) {
-    to[rt_symbol_read(address, to, RT_SYMBOL_NAME - 1)] = 0;
+    to[rt_peek(address, to, RT_SYMBOL_NAME - 1)] = 0;
 }
 
 /* The symbol that `offset` from the load address lies in: the last one at or below it. Linkers put the table of names behind
@@ -40,7 +27,7 @@ static inline void rt_symbol_find(uint64_t symbols, uint64_t names, uint64_t off
     uint64_t best = 0, at = 0;
     size_t count, i;
     for (; symbols < names; symbols += count * sizeof *piece) {
-        count = rt_symbol_read(symbols, piece, sizeof piece) / sizeof *piece;
+        count = rt_peek(symbols, piece, sizeof piece) / sizeof *piece;
         if (!count) break;
         for (i = 0; i < count && symbols + (i + 1) * sizeof *piece <= names; i++) {
             const ElfW(Sym) *s = &piece[i];
@@ -54,7 +41,7 @@ static inline void rt_symbol_find(uint64_t symbols, uint64_t names, uint64_t off
 
 static inline void rt_symbol_in(const struct link_map *module, uint64_t address, char *name) {
     ElfW(Dyn) dynamic[RT_SYMBOL_DYNAMIC];
-    size_t count = rt_symbol_read((uint64_t)(uintptr_t)module->l_ld, dynamic, sizeof dynamic) / sizeof *dynamic, i;
+    size_t count = rt_peek((uintptr_t)module->l_ld, dynamic, sizeof dynamic) / sizeof *dynamic, i;
     uint64_t symbols = 0, names = 0, there;
     for (i = 0; i < count && dynamic[i].d_tag != DT_NULL; i++) {
         /* The loader has made addresses of distances, but for the kernel's module. */
@@ -72,7 +59,7 @@ static inline void rt_heap_symbol(uint64_t address, rt_symbol *symbol) {
     symbol->offset = address;
     symbol->file[0] = symbol->name[0] = 0;
     if (!find || find((void *)(uintptr_t)address, &found) != 0) return;
-    if (rt_symbol_read((uint64_t)(uintptr_t)found.link_map, &module, sizeof module) != sizeof module) return;
+    if (rt_peek((uintptr_t)found.link_map, &module, sizeof module) != sizeof module) return;
     symbol->offset = address - (uint64_t)(uintptr_t)found.map_start;
     rt_symbol_in(&module, address, symbol->name);
     rt_symbol_text((uint64_t)(uintptr_t)module.l_name, symbol->file);

@@ -33,6 +33,12 @@ cdef inline void heap_text_string(ProfileText* t, const char* text, size_t lengt
     profile_text(t, b'"')
 
 
+cdef inline void heap_text_next(ProfileText* t, uint64_t value) noexcept nogil:
+    # The next number of a list that has begun.
+    profile_text(t, b", ")
+    profile_number(t, value)
+
+
 cdef inline void heap_text_item(ProfileText* t, const char* name, uint64_t value) noexcept nogil:
     # "name": value, on a line of its own.
     profile_text(t, b',\n"')

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include "base/filters.h"
 #include "base/platform.h"
 #include "base/system.h"
 
@@ -126,42 +127,23 @@ static inline int rt_thread_start(rt_thread_body body, void *argument, uint32_t 
     return !failed ? RT_THREAD_STARTED : failed == EAGAIN ? RT_THREAD_LATER : RT_THREAD_REFUSED;
 }
 
-/* The number behind "NAME:\t" at the start of a line in a status file of the kernel's; -1 where there is none. */
-static inline int rt_status_number(const char *text, const char *name) {
-    const char *p = text;
-    int value = 0;
-    while (p && strncmp(p, name, strlen(name)) != 0) p = (p = strchr(p, '\n')) ? p + 1 : NULL;
-    if (!p) return -1;
-    for (p += strlen(name); *p == '\t' || *p == ' '; p++) {}
-    if (*p < '0' || *p > '9') return -1;
-    while (*p >= '0' && *p <= '9') value = value * 10 + (*p++ - '0');
-    return value;
-}
-/* How many system call filters stand in front of a thread; -1 where that is not to be known, -2 where it is not now. */
-static inline int rt_status_filters(const char *path) {
-    char text[4096];
-    int64_t length = rt_os_read_file(path, text, sizeof text - 1);
-    if (length <= 0) {
-        long file = rt_system(SYS_dup, 0);
-        if (file >= 0) rt_system(SYS_close, file);
-        return file == -EMFILE ? -2 : -1;
-    }
-    text[length < (int64_t)sizeof text ? length : (int64_t)sizeof text - 1] = 0;
-    if (rt_status_number(text, "Seccomp:") == 0) return 0;
-    return rt_status_number(text, "Seccomp_filters:");
+/* Whether a descriptor cannot be had now. */
+static inline int rt_files_are_short(void) {
+    long file = rt_system(SYS_dup, 0);
+    if (file >= 0) rt_system(SYS_close, file);
+    return file == -EMFILE;
 }
 /* Whether a thread that nobody asked for may be started: RT_THREAD_STARTED for yes. Not behind a filter that the program has put
  * up itself, which may end the process for `clone`, or for the question. A program that means to do so says it by prctl
  * (calls/alone.h). A filter that the container's first process has as well was made for programs with threads. */
 static uint32_t rt_thread_unwelcome;
 static inline int rt_thread_is_welcome(void) {
-    int filters = -1;
+    int filters = -1, unwelcome = (int)__atomic_load_n(&rt_thread_unwelcome, __ATOMIC_RELAXED);
     /* (One by pthread_create may only be had where the program has asked for it: see above.) */
     if (rt_is_preload && rt_memory_is_foreign) return RT_THREAD_REFUSED;
-    if (!__atomic_load_n(&rt_thread_unwelcome, __ATOMIC_RELAXED)) filters = rt_status_filters("/proc/thread-self/status");
-    if (filters == -2) return RT_THREAD_LATER;
-    if (filters == 0 || (filters > 0 && filters == rt_status_filters("/proc/1/status"))) return RT_THREAD_STARTED;
-    return RT_THREAD_REFUSED;
+    if (!unwelcome) filters = rt_filters("/proc/thread-self/status");
+    if (filters == 0 || (filters > 0 && filters == rt_filters("/proc/1/status"))) return RT_THREAD_STARTED;
+    return filters < 0 && !unwelcome && rt_files_are_short() ? RT_THREAD_LATER : RT_THREAD_REFUSED;
 }
 
 /* What the thread does not take over from the one that has started it: real-time priority, and a CPU of its own. */

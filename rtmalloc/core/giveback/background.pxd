@@ -262,11 +262,6 @@ cdef inline void background_await(Allocator* a, uint64_t began) noexcept nogil:
             rt_os_yield()
 
 
-cdef inline cold_void background_end() noexcept nogil:
-    # End the thread: what follows wants one thread. A heartbeat may start another one, if the options still want it.
-    background_stop(allocator())
-
-
 cdef inline bint background_is_gone(Allocator* a) noexcept nogil:
     # Whether the kernel has no thread of ours in this process (any more).
     cdef uint32_t tid = rt_load_relaxed_u32(&a.background.tid)
