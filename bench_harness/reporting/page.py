@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Callable, Sequence
 
 from bench_harness.measuring.store import Results
@@ -22,6 +23,22 @@ def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> l
     """A table as Markdown, without alignment."""
     rows = [headings, ["---"] * len(headings), *lines]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
+def _prose(text: str, indent: str = "") -> str:
+    """A paragraph, or an item whose further lines are indented, in lines of a page's width."""
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _command(words: Sequence[str]) -> str:
+    """A command line, broken before options."""
+    lines = textwrap.wrap(
+        shlex.join(words).replace(" --", "\0--").replace(" ", "\1").replace("\0", " "),
+        96,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return " \\\n    ".join(lines).replace("\1", " ")
 
 
 def _best(rows: Sequence[Row], of: Callable[[Row], Comparison | None], most: bool) -> tuple[str, str]:
@@ -68,7 +85,7 @@ def _section(title: str, results: Results, groups: Sequence[GroupRows]) -> list[
         f"## {title}",
         "",
         "```sh",
-        shlex.join(header["command"]),
+        _command(header["command"]),
         "```",
         "",
         f"{header['created'][:10]}, {rounds} rounds, {disturbed_share(results):.0%} of the cells disturbed.",
@@ -95,8 +112,8 @@ def _sources(sections: Sequence[Section]) -> list[str]:
     return [
         "## Machine and versions",
         "",
-        *(f"- {machine}" for machine in machines),
-        f"- {', '.join(versions) or 'versions unknown'}",
+        *(_prose(f"- {machine}", "  ") for machine in machines),
+        _prose(f"- {', '.join(versions) or 'versions unknown'}", "  "),
         "",
     ]
 
@@ -112,12 +129,16 @@ def render_page(title: str, sections: Sequence[Section]) -> str:
         [
             f"# {title}",
             "",
-            "Made by `bench-harness page`. Each line has the base's own median, then the other allocator that was the "
-            "fastest and the one with the smallest peak RSS, as ratios to the base with 95 % intervals: below 1 means "
-            "slower, or smaller.",
+            _prose(
+                "Made by `bench-harness page`. Each line has the base's own median, then the other allocator that was "
+                "the fastest and the one with the smallest peak RSS, as ratios to the base with 95 % intervals: below "
+                "1 means slower, or smaller."
+            ),
             "",
-            f"`=` is no significant difference (signed-rank test, paired rounds, {ALPHA:.0%} false discoveries), `?` "
-            f"fewer than {FEWEST_ROUNDS} rounds. `bench-harness report` shows every cell of a result file.",
+            _prose(
+                f"`=` is no significant difference (signed-rank test, paired rounds, {ALPHA:.0%} false discoveries), "
+                f"`?` fewer than {FEWEST_ROUNDS} rounds. `bench-harness report` shows every cell of a result file."
+            ),
             "",
             *(line for section in sections for line in _section(*section)),
             *_sources(sections),

@@ -16,7 +16,8 @@ def inherited(mib: int, kib: int, threads: int, options: str = "") -> dict[str, 
 
 
 def test_a_worker_draws_from_new_spans() -> None:
-    # A fifth of each page is free: drawn from there, 1 MiB would copy 5. (A huge page of new memory is no copy, but counts.)
+    # A fifth of each page is free: drawn from there, 1 MiB would copy 5.
+    # (A huge page of new memory is no copy, but counts.)
     seen = inherited(64, 1024, 0, "huge_pages=-1")
     assert seen["unshared_kib"] < 2048 + 512, seen
 
